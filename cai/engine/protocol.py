@@ -1,0 +1,120 @@
+"""What a stage asks of a model: generate a reply, and score given options after a conversation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from cai.errors import CaiError
+from cai.records import Message, Role, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message as the engine sees it.
+
+    `token_ids` are the ids the same engine produced for this text; a local engine reuses them, so that a later turn
+    of the chain starts with exactly the tokens already in its prefix cache.
+    `trusted` says that the text is ours; special tokens written in an untrusted text stay plain text.
+    """
+
+    role: Role
+    content: str
+    token_ids: tuple[int, ...] = ()
+    trusted: bool = False
+
+    @classmethod
+    def of(cls, message: Message) -> Turn:
+        return cls(message.role, message.content)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to draw one reply. The seed belongs to the record; temperature 0 is greedy."""
+
+    seed: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 256
+    logprobs: bool = False
+    """Ask for the log-prob of each produced token at the sampling temperature (reinforcement learning)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One reply. `token_ids` is empty where the engine does not tell; `logprobs` is one per token id if asked for."""
+
+    text: str
+    finish_reason: Literal["stop", "length"]
+    usage: Usage
+    token_ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OptionScores:
+    """Natural log-probs over the full vocabulary that the answer starts with each option, in the order asked.
+
+    Token variants of an option ("A", " A") are summed. Where a server shows only its top k, an option that is missing
+    is bounded by the k-th log-prob and its entry in `bounded` is True.
+    """
+
+    logprobs: tuple[float, ...]
+    bounded: tuple[bool, ...]
+    usage: Usage
+
+
+class Engine(Protocol):
+    """A model that answers. Methods may be awaited by many chains at once; the engine does the batching.
+
+    The result of a call depends on its arguments alone: not on what else runs, nor on order or concurrency.
+    """
+
+    model: str
+    """What the user named: a folder, a hub name, a served name."""
+    fingerprint: str
+    """Model, revision and chat template in one hash: part of every record id."""
+    context_length: int | None
+    """Most tokens in prompt and reply together; None where the server does not tell."""
+
+    def count_tokens(self, turns: tuple[Turn, ...], prefill: str = "") -> int:
+        """Tokens of the rendered conversation, with the generation prompt and `prefill` (the reply's given start)."""
+        ...
+
+    async def generate(self, turns: tuple[Turn, ...], sampling: Sampling, *, prefill: str = "") -> Completion:
+        """Draw one reply; its text does not repeat `prefill`. Raises `ContextTooLong`, `EngineFault`, `EngineDown`."""
+        ...
+
+    async def option_logprobs(
+        self, turns: tuple[Turn, ...], options: tuple[str, ...], *, prefill: str = ""
+    ) -> OptionScores:
+        """Score each option as the start of the answer after `prefill`. Raises `OptionsUnsupported` and as above."""
+        ...
+
+    async def close(self) -> None:
+        """Free the model, threads and connections; calling it twice is harmless."""
+        ...
+
+
+class RecordFault(Exception):
+    """This one request cannot be answered; the record is quarantined and the run goes on."""
+
+
+class ContextTooLong(RecordFault):
+    """Prompt and reply do not fit in the model's context."""
+
+
+class EngineFault(Exception):
+    """A passing fault: the request may be tried again."""
+
+
+class OptionsUnsupported(CaiError):
+    """The engine cannot give log-probs of options; a mode that reads words is needed."""
+
+    exit_code = 2
+
+
+class EngineDown(CaiError):
+    """The engine is gone; what is stored is kept, and the same command goes on when it is back."""
+
+    exit_code = 1
