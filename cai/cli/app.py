@@ -30,7 +30,7 @@ def build(called: str) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(top)
+    app.callback(invoke_without_command=True)(top)
     for name, help in COMMANDS.items():
         if name != called:
             app.command(name, help=help)(_not_called)
