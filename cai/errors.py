@@ -55,3 +55,17 @@ class BusyError(CaiError):
     """The run is held by another process."""
 
     exit_code = 3
+
+
+class RecordFault(Exception):
+    """This one request cannot be answered; the record is quarantined and the run goes on."""
+
+
+class EngineFault(Exception):
+    """A passing fault: the request may be tried again."""
+
+
+class EngineDown(CaiError):
+    """The engine is gone; what is stored is kept, and the same command goes on when it is back."""
+
+    exit_code = 1

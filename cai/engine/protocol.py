@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from cai.errors import CaiError
+from cai.errors import CaiError, RecordFault
+from cai.errors import EngineDown as EngineDown
+from cai.errors import EngineFault as EngineFault
 from cai.records import Message, Role, Usage
 
 
@@ -96,25 +98,11 @@ class Engine(Protocol):
         ...
 
 
-class RecordFault(Exception):
-    """This one request cannot be answered; the record is quarantined and the run goes on."""
-
-
 class ContextTooLong(RecordFault):
     """Prompt and reply do not fit in the model's context."""
-
-
-class EngineFault(Exception):
-    """A passing fault: the request may be tried again."""
 
 
 class OptionsUnsupported(CaiError):
     """The engine cannot give log-probs of options; a mode that reads words is needed."""
 
     exit_code = 2
-
-
-class EngineDown(CaiError):
-    """The engine is gone; what is stored is kept, and the same command goes on when it is back."""
-
-    exit_code = 1
