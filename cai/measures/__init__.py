@@ -1,0 +1,4 @@
+"""Measures of replies and of differences between runs, shared by every stage that reports a figure.
+
+`intervals` holds the statistics: paired, clustered by question, from scipy and statsmodels.
+"""
