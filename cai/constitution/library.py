@@ -1,0 +1,93 @@
+"""The library: families of principles, one file each, found beside the user's file or in the package."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cai.constitution.files import FamilyFile, PrincipleSource
+from cai.constitution.model import Principle
+from cai.constitution.shipped import shipped_folder
+from cai.errors import InputError, InputErrors, Where
+from cai.strict_yaml import Doc, did_you_mean, find_problems, read
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """Folders in the order in which a family's file is looked for; families read so far are kept."""
+
+    folders: tuple[Path, ...]
+    _read: dict[str, dict[str, Principle]] = field(default_factory=dict[str, dict[str, Principle]])
+
+    @classmethod
+    def beside(cls, constitution: Path) -> Library:
+        """`principles/` in the constitution's folder, or next to a folder named `constitution`, then the package's."""
+        here = constitution.resolve().parent
+        local = here.parent if here.name == "constitution" else here
+        return cls((local / "principles", shipped_folder("principles")))
+
+    def families(self) -> dict[str, Path]:
+        """Name and file of every family; a local one hides one of the package by the same name."""
+        found: dict[str, Path] = {}
+        for folder in self.folders:
+            for path in sorted(folder.glob("*.yaml")):
+                found.setdefault(path.stem, path)
+        return found
+
+    def resolve(self, reference: str, where: Where) -> tuple[Principle, ...]:
+        """The principles behind `family/id` or `family`. Raises `InputError` with the nearest name."""
+        name, _, id = reference.partition("/")
+        families = self.families()
+        if name not in families:
+            near = did_you_mean(name, families)
+            raise InputError(f"there is no family `{name}`", near or f"the families are {', '.join(families)}", where)
+        if name not in self._read:
+            self._read[name] = load_family(families[name])
+        family = self._read[name]
+        if not id:
+            return tuple(family.values())
+        if reference not in family:
+            known = [reference for other in families for reference in self._ids(other, families)]
+            near = did_you_mean(reference, family) or did_you_mean(reference, known)
+            listing = f"it has {', '.join(key.partition('/')[2] for key in family)}"
+            raise InputError(f"the family `{name}` has no principle `{id}`", near or listing, where)
+        return (family[reference],)
+
+    def _ids(self, name: str, families: dict[str, Path]) -> list[str]:
+        if name not in self._read:
+            self._read[name] = load_family(families[name])
+        return list(self._read[name])
+
+
+def load_family(path: Path) -> dict[str, Principle]:
+    """Principles of a family file by their reference `family/id`, in the file's order. Raises `InputErrors`."""
+    doc = read(path)
+    source, problems = find_problems(doc, FamilyFile)
+    problems = [*doc.problems, *problems]
+    principles: dict[str, Principle] = {}
+    if source is not None:
+        if source.family != path.stem:
+            what = f"the family is named `{source.family}` and the file `{path.name}`"
+            problems.append(InputError(what, f"write `family: {path.stem}`", doc.where("family")))
+        for index, item in enumerate(source.principles):
+            principle = principle_from(item, f"{path.stem}/{item.id}")
+            if principle.id in principles:
+                problems.append(duplicate_id(doc, principle.id, "principles", index))
+            principles[principle.id] = principle
+    if problems:
+        raise InputErrors(problems)
+    return principles
+
+
+def duplicate_id(doc: Doc, id: str, *path: str | int) -> InputError:
+    """The problem of a second principle with the same id."""
+    return InputError(f"a principle with the id `{id}` is already there", "give this one another id", doc.where(*path))
+
+
+def principle_from(source: PrincipleSource, id: str) -> Principle:
+    """The resolved principle: what is not given follows from the sentence, where there is one."""
+    derived = Principle.from_sentence(id, source.sentence) if source.sentence else Principle(id=id)
+    given = {voice: text for voice in ("critique", "revise", "judge") if (text := getattr(source, voice))}
+    return derived.model_copy(
+        update={**given, "weight": source.weight, "priority": source.priority, "tags": source.tags}
+    )

@@ -1,0 +1,176 @@
+"""From a constitution file to a resolved constitution: every principle in full, every problem with its place."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cai.constitution.files import ConstitutionFile, ExampleSource, JudgeExampleSource, UseSource
+from cai.constitution.library import Library, duplicate_id, principle_from
+from cai.constitution.model import Constitution, Example, JudgeExample, Loop, Principle
+from cai.constitution.shipped import shipped_constitutions
+from cai.errors import InputError, InputErrors, Where
+from cai.strict_yaml import Doc, did_you_mean, find_problems, read
+from cai.strict_yaml.parse import KeyPath
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A constitution as far as it could be resolved, with the place where each principle is written or used."""
+
+    doc: Doc
+    constitution: Constitution | None
+    places: dict[str, Where]
+    problems: tuple[InputError, ...]
+
+
+def load_constitution(path_or_name: Path | str) -> Constitution:
+    """A resolved constitution from a YAML file, or a shipped one by its name (`default`).
+
+    Raises `InputErrors` with every problem in the file, each as file:line:column, what is wrong, what to do.
+    """
+    loaded = inspect(path_or_name)
+    if loaded.problems or loaded.constitution is None:
+        raise InputErrors(list(loaded.problems))
+    return loaded.constitution
+
+
+def inspect(path_or_name: Path | str) -> Loaded:
+    """Load as far as possible and keep the problems. Raises `InputError` when the file is missing or not YAML."""
+    path = find_constitution(path_or_name)
+    doc = read(path)
+    source, problems = find_problems(doc, ConstitutionFile)
+    problems = [*doc.problems, *problems]
+    if source is None:
+        return Loaded(doc, None, {}, _sorted(problems))
+    resolver = _Resolver(doc, Library.beside(path))
+    constitution = resolver.resolve(source)
+    problems += resolver.problems
+    return Loaded(doc, constitution, resolver.places, _sorted(problems))
+
+
+def _sorted(problems: list[InputError]) -> tuple[InputError, ...]:
+    return tuple(sorted(problems, key=lambda p: (str(p.where.file), p.where.line or 0, p.where.column or 0)))
+
+
+def find_constitution(path_or_name: Path | str) -> Path:
+    """The file behind a path or the name of a shipped constitution. Raises `InputError` with the nearest name."""
+    text = str(path_or_name)
+    shipped = shipped_constitutions()
+    if isinstance(path_or_name, str) and text in shipped:
+        return shipped[text]
+    path = Path(path_or_name)
+    looks_like_path = isinstance(path_or_name, Path) or path.suffix or len(path.parts) > 1
+    if looks_like_path or path.exists():
+        return path
+    near = did_you_mean(text, shipped)
+    remedy = near or f"name a file, or one of {', '.join(shipped)}"
+    raise InputError(f"there is no constitution `{text}`", remedy)
+
+
+@dataclass(slots=True)
+class _Resolver:
+    doc: Doc
+    library: Library
+    principles: dict[str, Principle] = field(default_factory=dict[str, Principle])
+    places: dict[str, Where] = field(default_factory=dict[str, Where])
+    problems: list[InputError] = field(default_factory=list[InputError])
+
+    def resolve(self, source: ConstitutionFile) -> Constitution | None:
+        for index, item in enumerate(source.use):
+            self._use(item if isinstance(item, UseSource) else UseSource(id=item), index)
+        for index, item in enumerate(source.principles or ()):
+            if isinstance(item, str):
+                self._add(Principle.from_sentence(self._sentence_id(item), item), "principles", index)
+            else:
+                self._add(principle_from(item, item.id), "principles", index)
+        examples = [self._example(item, index) for index, item in enumerate(source.examples)]
+        judge_examples = [self._judge_example(item, index) for index, item in enumerate(source.judge_examples)]
+        if self.problems:
+            return None
+        return Constitution(
+            name=source.name,
+            description=source.description,
+            principles=tuple(self.principles.values()),
+            examples=tuple(example for example in examples if example),
+            judge_examples=tuple(example for example in judge_examples if example),
+            loop=Loop(**source.loop.model_dump()),
+        )
+
+    def _use(self, item: UseSource, index: int) -> None:
+        try:
+            found = self.library.resolve(item.id, self.doc.where("use", index))
+        except InputErrors as errors:
+            self.problems += errors.problems
+            return
+        except InputError as error:
+            self.problems.append(error)
+            return
+        given = {key: value for key in ("weight", "priority") if (value := getattr(item, key)) is not None}
+        for principle in found:
+            if given and principle.id in self.principles:  # `use: [family, {id: family/one, weight: 3}]`
+                self.principles[principle.id] = self.principles[principle.id].model_copy(update=given)
+            else:
+                self._add(principle.model_copy(update=given), "use", index)
+
+    def _add(self, principle: Principle, *path: str | int) -> None:
+        if principle.id in self.principles:
+            self.problems.append(duplicate_id(self.doc, principle.id, *path))
+            return
+        self.principles[principle.id] = principle
+        self.places[principle.id] = self.doc.where(*path)
+
+    def _sentence_id(self, sentence: str) -> str:
+        """The sentence's first words; the same sentence keeps its id wherever it stands in the list."""
+        words = re.findall(r"[a-z0-9]+", sentence.lower())
+        base = "-".join(words[:6])[:60].strip("-") or "principle"
+        id, count = base, 2
+        while id in self.principles:
+            id, count = f"{base}-{count}", count + 1
+        return id
+
+    def _named(self, id: str, path: KeyPath) -> Principle | None:
+        """The principle an example names: one of this constitution, or any of the library."""
+        if id in self.principles:
+            return self.principles[id]
+        where = self.doc.where(*path, "principle")
+        if "/" not in id:
+            near = did_you_mean(id, self.principles)
+            what = f"this constitution has no principle `{id}`"
+            self.problems.append(InputError(what, near or "name one of its principles", where))
+            return None
+        try:
+            return self.library.resolve(id, where)[0]
+        except InputErrors as errors:
+            self.problems += errors.problems
+        except InputError as error:
+            self.problems.append(error)
+        return None
+
+    def _example(self, item: ExampleSource, index: int) -> Example | None:
+        ask, again = item.critique_request, item.revise_request
+        if item.principle:
+            principle = self._named(item.principle, ("examples", index))
+            if principle is None:
+                return None
+            ask, again = principle.critique, principle.revise
+        assert ask is not None
+        return Example(
+            prompt=item.prompt,
+            reply=item.reply,
+            critique_request=ask,
+            critique=item.critique,
+            revise_request=(again or "") if item.revision else "",
+            revision=item.revision,
+        )
+
+    def _judge_example(self, item: JudgeExampleSource, index: int) -> JudgeExample | None:
+        question = item.judge
+        if item.principle:
+            principle = self._named(item.principle, ("judge_examples", index))
+            if principle is None:
+                return None
+            question = principle.judge
+        assert question is not None
+        return JudgeExample(prompt=item.prompt, a=item.a, b=item.b, judge=question, answer=item.answer)
