@@ -1,0 +1,74 @@
+"""Where a stage stands, and what it may cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cai.records import Usage
+from cai.store.faults import TooManyErrors
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A stage's standing: stored records of all passes, and the speed of this one."""
+
+    total: int | None
+    """Items in all, where it is known."""
+    ok: int
+    quarantined: int
+    usage: Usage
+    """Tokens of all stored records; attempts that failed are not in it."""
+    done_now: int
+    """Records finished in this pass."""
+    usage_now: Usage
+    seconds: float
+    """Wall time of this pass."""
+    max_error_rate: float
+    in_flight: int = 0
+    stopping: bool = False
+    """No new record is started any more; those in flight are being finished."""
+
+    @property
+    def done(self) -> int:
+        return self.ok + self.quarantined
+
+    @property
+    def errors(self) -> int:
+        return self.quarantined
+
+    @property
+    def error_rate(self) -> float:
+        return self.quarantined / self.done if self.done else 0.0
+
+    def check_errors(self) -> None:
+        """Raise TooManyErrors (exit code 1) above the tolerated rate; called last, when exports and tables are out."""
+        if self.error_rate > self.max_error_rate:
+            raise TooManyErrors(
+                f"{self.quarantined} of {self.done} records were quarantined ({self.error_rate:.1%}), more than "
+                f"--max-error-rate {self.max_error_rate:.1%} allows; `cai runs show` lists the reasons"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Stop before the whole run, all passes together, costs more than `limit`."""
+
+    limit: float
+    price: Callable[[Usage], float]
+    """Money for so many tokens, in the unit of `limit`."""
+
+    def allows(self, counts: Counts) -> bool:
+        """Whether one more record fits, if it and those in flight cost what the stored ones cost on average.
+
+        Before the first record is stored nothing is known, and the chains that start then may overrun the limit.
+        """
+        spent = self.price(counts.usage)
+        return spent + (counts.in_flight + 1) * spent / max(counts.ok, 1) <= self.limit
+
+    def spent(self, counts: Counts) -> str:
+        """What to tell the user when the next record does not fit."""
+        return (
+            f"stopped before --max-cost {self.limit:g}: {counts.done} records have cost "
+            f"{self.price(counts.usage):.4g}; resumable: same command with a higher --max-cost"
+        )
