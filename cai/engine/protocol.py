@@ -44,13 +44,16 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One reply. `token_ids` is empty where the engine does not tell; `logprobs` is one per token id if asked for."""
+    """One reply. `token_ids` are the tokens of `text`, without the end token; empty where the engine does not tell."""
 
     text: str
     finish_reason: Literal["stop", "length"]
     usage: Usage
     token_ids: tuple[int, ...] = ()
+    end_id: int | None = None
+    """The end token that the model drew, where it stopped by itself and the engine tells."""
     logprobs: tuple[float, ...] | None = None
+    """If asked for: one per token id, and a last one for the end token where there is an `end_id`."""
 
 
 @dataclass(frozen=True, slots=True)
