@@ -124,11 +124,44 @@ class Verdict(Record):
     """Captured probability p(A) + p(B) where the mode reads log-probs."""
     raw: str
     tie: bool = False
+    cannot_tell: bool = False
+    """The judge said that it cannot tell: an answer without a preference, so `p_a` is None, yet not an unread one."""
 
     def swap(self) -> Verdict:
         """The same verdict with the names a and b exchanged."""
         p = None if self.p_a is None else 1.0 - self.p_a
         return self.model_copy(update={"p_a": p, "order": "ba" if self.order == "ab" else "ab"})
+
+
+class Comparison(Record):
+    """Replies `a` and `b` of one prompt (0-based positions) with every verdict on them and what they come to."""
+
+    a: int
+    b: int
+    votes: tuple[Verdict, ...]
+    p_a: float | None
+    """`None` where nothing usable was read."""
+
+
+class Label(Record):
+    """What the judges say about the replies to one prompt."""
+
+    prompt: Prompt
+    replies: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+    strengths: tuple[float, ...] | None = None
+    """Bradley-Terry log-strengths of the replies, mean 0, where three or more were compared."""
+    rewards: tuple[float | None, ...] | None = None
+    """Direct rewards in [-1, 1], one per reply, in mode `score`."""
+    canaries: tuple[Verdict, ...] = ()
+    """Verdicts on a canary (a) against a real reply (b), where this record drew one."""
+    provenance: str
+    policy: str = ""
+    constitution: str
+    seed: int
+    usage: Usage
+    flags: tuple[str, ...] = ()
+    """`one_reply` where all replies were equal and nothing was judged, `unread` where no comparison could be read."""
 
 
 class Pair(Record):
