@@ -15,6 +15,7 @@ from cai.engine.protocol import (
     OptionsUnsupported,
     RecordFault,
     Sampling,
+    TrainableEngine,
     Turn,
 )
 
@@ -28,5 +29,6 @@ __all__ = [
     "OptionsUnsupported",
     "RecordFault",
     "Sampling",
+    "TrainableEngine",
     "Turn",
 ]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from cai.errors import CaiError, RecordFault
 from cai.errors import EngineDown as EngineDown
 from cai.errors import EngineFault as EngineFault
 from cai.records import Message, Role, Usage
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,18 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Free the model, threads and connections; calling it twice is harmless."""
+        ...
+
+
+class TrainableEngine(Engine, Protocol):
+    """A local engine whose weights follow a trainer's (reinforcement learning)."""
+
+    def encode(self, turns: tuple[Turn, ...], prefill: str = "") -> tuple[int, ...]:
+        """The token ids that `generate` would feed the model for this conversation."""
+        ...
+
+    async def update_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Replace weights by name, as `transformers` names them, between two steps; drops every cached prefix."""
         ...
 
 
