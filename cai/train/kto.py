@@ -1,0 +1,32 @@
+"""Kahneman-Tversky optimisation (Ethayarajh et al. 2024): each reply is judged alone, against a common reference point.
+
+With r = log pi/pi_ref of a reply and z the policy's distance from the reference, equation 8 has
+
+    loss(desirable) = w_d (1 - s(beta (r - z))),    loss(undesirable) = w_u (1 - s(beta (z - r)))
+
+z is estimated as in the paper from mismatched replies (this prompt with another prompt's reply), clamped at zero,
+averaged over the batch and held constant. A pair gives a desirable and an undesirable reply; a soft label is the
+expectation over which one is which. A pair's loss is the sum of its two replies' losses.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cai.train.preferences import PairScores, log_ratios
+
+
+def kto_loss(
+    scores: PairScores, *, beta: float, desirable: float = 1.0, undesirable: float = 1.0, hard: bool = False
+) -> Tensor:
+    """[B]. `scores.extra_B` holds the mismatched replies."""
+    assert scores.extra_B is not None, "KTO scores a mismatched reply"
+    assert scores.ref_extra_B is not None, "KTO scores a mismatched reply under the reference"
+    z = (scores.extra_B - scores.ref_extra_B).detach().mean().clamp(min=0)
+    p_B = torch.ones_like(scores.p_B) if hard else scores.p_B
+    total_B = torch.zeros_like(scores.p_B)
+    for ratio_B, good_B in zip(log_ratios(scores), (p_B, 1 - p_B), strict=True):
+        gain_B = torch.sigmoid(beta * (ratio_B - z))
+        total_B = total_B + good_B * desirable * (1 - gain_B) + (1 - good_B) * undesirable * gain_B
+    return total_B
