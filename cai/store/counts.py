@@ -41,6 +41,19 @@ class Counts:
     def error_rate(self) -> float:
         return self.quarantined / self.done if self.done else 0.0
 
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens this pass produced per second; where a stage produces none, tokens it read."""
+        tokens = self.usage_now.completion_tokens or self.usage_now.prompt_tokens
+        return tokens / self.seconds if self.seconds else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Time to the end at this pass's speed, where the total and a speed are known."""
+        if self.total is None or not self.done_now:
+            return None
+        return max(0, self.total - self.done) * self.seconds / self.done_now
+
     def check_errors(self) -> None:
         """Raise TooManyErrors (exit code 1) above the tolerated rate; called last, when exports and tables are out."""
         if self.error_rate > self.max_error_rate:
