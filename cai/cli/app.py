@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from cai.cli.terminal import plain
 from cai.errors import CaiError
 
 COMMANDS = {
@@ -64,5 +65,5 @@ def main() -> None:
     except CaiError as error:
         sys.stdout.flush()
         for line in str(error).splitlines() or [type(error).__name__]:
-            typer.echo(f"error: {line}", err=True)
+            typer.echo(f"error: {plain(line)}", err=True)
         sys.exit(error.exit_code)
