@@ -94,9 +94,11 @@ class Revision(Record):
     constitution: str
     """sha256 of the resolved constitution."""
     models: dict[str, str]
-    """The model behind each part: draft, critic."""
+    """The model behind each part: draft, critic, reviser."""
     seed: int
     usage: Usage
+    flags: tuple[str, ...] = ()
+    """Names of hygiene problems of the reply that became final, be it the draft or a revision."""
 
 
 class Samples(Record):
@@ -107,6 +109,9 @@ class Samples(Record):
     policy: str
     temperature: float
     seed: int
+    truncated: tuple[bool, ...] = ()
+    """Whether each reply was cut at the most tokens allowed."""
+    usage: Usage = Usage()
 
 
 class Verdict(Record):
