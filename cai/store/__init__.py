@@ -8,8 +8,8 @@ same command again skips what is stored, so a resumed run's export equals an uni
 
 from cai.store.counts import Budget, Counts
 from cai.store.faults import BudgetSpent, Interrupted, StoreError, TooManyErrors
-from cai.store.journal import Stored
 from cai.store.parquet import batches
+from cai.store.reader import Stored
 from cai.store.run import Run, open_run
 from cai.store.stage import run_stage
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from cai.records import Usage
 from cai.store.faults import TooManyErrors
+from cai.store.reader import Totals
+from cai.store.row import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,19 +17,43 @@ class Counts:
 
     total: int | None
     """Items in all, where it is known."""
-    ok: int
-    quarantined: int
-    usage: Usage
-    """Tokens of all stored records; attempts that failed are not in it."""
-    done_now: int
-    """Records finished in this pass."""
-    usage_now: Usage
-    seconds: float
-    """Wall time of this pass."""
     max_error_rate: float
+    ok: int = 0
+    quarantined: int = 0
+    usage: Usage = field(default_factory=Usage)
+    """Tokens of all stored records; attempts that failed are not in it."""
+    done_now: int = 0
+    """Records finished in this pass."""
+    usage_now: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+    """Wall time of this pass."""
     in_flight: int = 0
     stopping: bool = False
     """No new record is started any more; those in flight are being finished."""
+    began: float = 0.0
+    """When this pass began, on the clock of `time.perf_counter`."""
+
+    def of(self, totals: Totals) -> Counts:
+        """The same pass over what the journal says is stored."""
+        states = totals.states
+        return replace(self, ok=states["ok"], quarantined=states["quarantined"], usage=totals.usage)
+
+    def after(self, group: Sequence[Row]) -> Counts:
+        """The standing once a group of rows is durable."""
+        good, usage = sum(row.state == "ok" for row in group), sum((row.usage for row in group), Usage())
+        return replace(
+            self,
+            ok=self.ok + good,
+            quarantined=self.quarantined + len(group) - good,
+            usage=self.usage + usage,
+            done_now=self.done_now + len(group),
+            usage_now=self.usage_now + usage,
+            in_flight=self.in_flight - len(group),
+        )
+
+    def at(self, now: float) -> Counts:
+        """The same standing at another moment."""
+        return replace(self, seconds=now - self.began)
 
     @property
     def done(self) -> int:

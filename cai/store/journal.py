@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
 
 from cai.errors import InputError
-from cai.records import Record, Usage
 from cai.store.faults import naming
+from cai.store.reader import PATIENCE_S
+from cai.store.row import Row, State
 
-State = Literal["ok", "quarantined"]
-"""What a stored row can be; a record without a row is pending."""
-M = TypeVar("M", bound=Record)
 VERSION = 1
 
 _SCHEMA = f"""
 CREATE TABLE stages (
     name TEXT PRIMARY KEY,
     identity TEXT NOT NULL,             -- canonical JSON of what the rows depend on
-    seconds REAL NOT NULL DEFAULT 0     -- wall time of all passes
+    seconds REAL NOT NULL DEFAULT 0,    -- wall time of all passes
+    items INTEGER                       -- records to work on, where a pass knew
 );
 CREATE TABLE rows (
     stage TEXT NOT NULL,
@@ -46,82 +42,47 @@ PRAGMA user_version = {VERSION};
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A finished record as the journal keeps it. `position` is None when it is not among the last pass's items."""
-
-    key: str
-    position: int | None
-    state: State
-    body: str | None
-    kind: str
-    error: str
-    attempts: int
-    seconds: float
-    usage: Usage
-
-
-@dataclass(frozen=True, slots=True)
-class Stored(Generic[M]):
-    """A row read back: the record where the state is `ok`, else the error's kind and message."""
-
-    key: str
-    position: int
-    state: State
-    body: M | None
-    kind: str
-    error: str
-    attempts: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """Sums over a stage's rows."""
-
-    states: Counter[str]
-    usage: Usage
-    seconds: float
-    """Wall time of all passes over the stage."""
-
-
 class Journal:
-    """The SQLite file. One thread writes at a time; readers open their own connection and see whole groups."""
+    """The writing side; one thread at a time. What a method has returned from, a power cut does not take away."""
 
     def __init__(self, path: Path) -> None:
+        """Open or make the file. Raises StoreError where the disk refuses or the file is damaged."""
         self.path = path
         with naming(path):
-            self._writer = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
-            self._writer.execute("PRAGMA journal_mode = WAL")
-            self._writer.execute("PRAGMA synchronous = FULL")
-            version = self._writer.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                self._writer.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
-        if version not in (0, VERSION):
-            self._writer.close()
-            raise InputError(
-                f"{path}: written by another version of cai (format {version}, not {VERSION})", "use another run name"
-            )
+            # Transactions are ours (isolation_level None); the writer thread and the main one take turns.
+            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=PATIENCE_S)
+            try:
+                self._set_up()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def _set_up(self) -> None:
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        elif version != VERSION:
+            what = f"{self.path}: written by another version of cai (format {version}, not {VERSION})"
+            raise InputError(what, "use another run name")
 
     def close(self) -> None:
         with naming(self.path):
-            self._writer.close()
-
-    def identity(self, stage: str) -> str | None:
-        """The canonical identity the stage's rows were made with; None for a new stage."""
-        found = list(self._read("SELECT identity FROM stages WHERE name = ?", (stage,)))
-        return found[0][0] if found else None
+            self._connection.close()
 
     def set_identity(self, stage: str, identity: str) -> None:
-        """Note what the stage's rows depend on; only while it has none."""
+        """Note what the stage's rows depend on."""
         upsert = "ON CONFLICT (name) DO UPDATE SET identity = excluded.identity"
         self._write(f"INSERT INTO stages (name, identity) VALUES (?, ?) {upsert}", [(stage, identity)])
 
-    def add_seconds(self, stage: str, seconds: float) -> None:
-        self._write("UPDATE stages SET seconds = seconds + ? WHERE name = ?", [(seconds, stage)])
+    def end_pass(self, stage: str, seconds: float, items: int | None) -> None:
+        """Add the time of a pass, and note how many records there are where it knew."""
+        statement = "UPDATE stages SET seconds = seconds + ?, items = coalesce(?, items) WHERE name = ?"
+        self._write(statement, [(seconds, items, stage)])
 
     def add(self, stage: str, rows: Sequence[Row]) -> None:
-        """Store a group in one transaction; when this returns, a power cut takes none of it away."""
+        """Store a group of finished records in one transaction."""
         values = [
             (stage, r.key, r.position, r.state, r.body, r.kind, r.error, r.attempts, r.seconds,
              r.usage.calls, r.usage.prompt_tokens, r.usage.cached_tokens, r.usage.completion_tokens)
@@ -138,46 +99,13 @@ class Journal:
         """Remove the rows in one state, so that the next pass works on those records again."""
         self._write("DELETE FROM rows WHERE stage = ? AND state = ?", [(stage, state)])
 
-    def places(self, stage: str) -> dict[str, int | None]:
-        """Key and position of every stored row."""
-        return dict(self._read("SELECT key, position FROM rows WHERE stage = ?", (stage,)))
-
-    def stages(self) -> list[str]:
-        return [name for (name,) in self._read("SELECT name FROM stages ORDER BY rowid", ())]
-
-    def rows(self, stage: str, model: type[M]) -> Iterator[Stored[M]]:
-        """The rows of the last pass's items in their order, streamed."""
-        query = (
-            "SELECT key, position, state, body, kind, error, attempts, seconds FROM rows "
-            "WHERE stage = ? AND position IS NOT NULL ORDER BY position"
-        )
-        for key, position, state, body, *rest in self._read(query, (stage,)):
-            yield Stored(key, position, state, None if body is None else model.model_validate_json(body), *rest)
-
-    def totals(self, stage: str) -> Totals:
-        """States, usage and time of the last pass's items, summed by SQL."""
-        query = (
-            "SELECT state, count(*), sum(calls), sum(prompt_tokens), sum(cached_tokens), sum(completion_tokens) "
-            "FROM rows WHERE stage = ? AND position IS NOT NULL GROUP BY state"
-        )
-        states, usage = Counter[str](), Usage()
-        for state, count, calls, prompt, cached, completion in self._read(query, (stage,)):
-            states[state] = count
-            usage += Usage(calls=calls, prompt_tokens=prompt, cached_tokens=cached, completion_tokens=completion)
-        seconds = sum(row[0] for row in self._read("SELECT seconds FROM stages WHERE name = ?", (stage,)))
-        return Totals(states, usage, seconds)
-
     def _write(self, statement: str, values: Iterable[Sequence[object]]) -> None:
         with naming(self.path):
-            self._writer.execute("BEGIN IMMEDIATE")
+            self._connection.execute("BEGIN IMMEDIATE")
             try:
-                self._writer.executemany(statement, values)
-                self._writer.execute("COMMIT")
+                self._connection.executemany(statement, values)
+                self._connection.execute("COMMIT")
             except BaseException:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
+                with suppress(sqlite3.Error):  # the first fault is the one to tell
+                    self._connection.execute("ROLLBACK")
                 raise
-
-    def _read(self, query: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
-        with naming(self.path, "read"), closing(sqlite3.connect(self.path, timeout=10)) as reader:
-            yield from reader.execute(query, values)

@@ -1,15 +1,34 @@
-"""Turn what became of a record into the row the journal keeps."""
+"""What became of a record, as the journal keeps it."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
 
 from pydantic_core import PydanticSerializationError
 
 from cai.errors import RecordFault
 from cai.records import Record, Usage
-from cai.store.journal import Row
 from cai.store.secrets import redact
 
+State = Literal["ok", "quarantined"]
+"""What a stored row can be; a record without a row is pending."""
 _LONGEST_ERROR = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A finished record: its JSON where the state is `ok`, else the error's kind and message."""
+
+    key: str
+    position: int
+    state: State
+    body: str | None
+    kind: str
+    error: str
+    attempts: int
+    seconds: float
+    usage: Usage
 
 
 class BadText(RecordFault):

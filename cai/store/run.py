@@ -16,8 +16,9 @@ from cai.errors import InputError
 from cai.store import files, parquet
 from cai.store.faults import naming
 from cai.store.identity import canonical, differences
-from cai.store.journal import Journal, M, Stored, Totals
+from cai.store.journal import Journal
 from cai.store.lock import holding
+from cai.store.reader import M, Reader, Stored, Totals
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,18 +34,19 @@ class Run:
     name: str
     folder: Path
     journal: Journal
+    reader: Reader
 
     def rows(self, stage: str, model: type[M]) -> Iterator[Stored[M]]:
         """The stage's rows in the order of its items, streamed."""
-        return self.journal.rows(stage, model)
+        return self.reader.rows(stage, model)
 
     def states(self, stage: str) -> Counter[str]:
         """How many of the stage's rows are in each state."""
-        return self.journal.totals(stage).states
+        return self.reader.totals(stage).states
 
     def totals(self, stage: str) -> Totals:
         """States, tokens and wall time of a stage, all passes together."""
-        return self.journal.totals(stage)
+        return self.reader.totals(stage)
 
     def write_export(self, name: str, parts: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
         """Write a Parquet file in one step and return its number of rows; equal rows give equal bytes."""
@@ -90,17 +92,19 @@ def open_run(base: Path, name: str, *, stage: str, identity: Mapping[str, object
         files.sync_folder(folder.parent)
     with holding(folder), closing(Journal(folder / JOURNAL)) as journal:
         files.sweep(folder)
-        _agree(journal, name, stage, canonical(identity))
-        yield Run(name, folder, journal)
+        run = Run(name, folder, journal, Reader(folder / JOURNAL))
+        _agree(run, stage, canonical(identity))
+        yield run
 
 
-def _agree(journal: Journal, name: str, stage: str, identity: str) -> None:
-    stored = journal.identity(stage)
-    if stored is None or (stored != identity and not journal.places(stage)):
-        journal.set_identity(stage, identity)
+def _agree(run: Run, stage: str, identity: str) -> None:
+    """Note a new stage's identity; refuse to go on with other rows than it would make."""
+    stored = run.reader.identity(stage)
+    if stored is None or (stored != identity and not run.reader.places(stage)):
+        run.journal.set_identity(stage, identity)
     elif stored != identity:
         lines = "".join(f"\n  {line}" for line in differences(stored, identity))
         raise InputError(
-            f"run {name!r} holds {stage} rows made with something else:{lines}\n  "
-            f"go on with what it was made with, use another run name, or remove it with `cai runs rm {name}`"
+            f"run {run.name!r} holds {stage} rows made with something else:{lines}\n  "
+            f"go on with what it was made with, use another run name, or remove it with `cai runs rm {run.name}`"
         )

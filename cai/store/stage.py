@@ -6,14 +6,14 @@ import asyncio
 import operator
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 from cai.errors import EngineFault, RecordFault
-from cai.records import Record, Usage
+from cai.records import Record
 from cai.store.counts import Budget, Counts
 from cai.store.faults import BudgetSpent, Interrupted
-from cai.store.journal import Row
-from cai.store.row import failed, finished
+from cai.store.row import Row, failed, finished
 from cai.store.run import Run
 from cai.store.signals import on_signals
 from cai.store.writer import Writer
@@ -46,74 +46,34 @@ async def run_stage(
     Raises Interrupted after SIGINT or SIGTERM (a second one drops what is in flight), BudgetSpent before the budget is
     passed, StoreError when the disk refuses. After each of them the same call goes on where it stopped.
     """
-    tally = _Tally(run, stage, max_error_rate, total if total is not None else operator.length_hint(items) or None)
-    return await _Pass(run, stage, tally, work, key, attempts, budget, progress).go(items, concurrency)
+    known = total if total is not None else operator.length_hint(items) or None
+    counts = Counts(total=known, max_error_rate=max_error_rate, began=time.perf_counter()).of(run.totals(stage))
+    return await _Pass(run, stage, work, key, attempts, budget, progress, counts).go(items, concurrency)
 
 
-class _Tally:
-    """Counts of one pass, beginning with what earlier passes stored."""
-
-    def __init__(self, run: Run, stage: str, max_error_rate: float, total: int | None) -> None:
-        self._run, self._stage, self._max_error_rate, self._total = run, stage, max_error_rate, total
-        self._started = time.perf_counter()
-        self._done_now, self._usage_now = 0, Usage()
-        self.in_flight = 0
-        self.read_stored()
-
-    def read_stored(self) -> None:
-        """Take the counts of all stored records from the journal."""
-        totals = self._run.totals(self._stage)
-        self._ok, self._quarantined, self._usage = totals.states["ok"], totals.states["quarantined"], totals.usage
-
-    def add(self, group: list[Row]) -> None:
-        """Count a group of rows that is now durable."""
-        usage = sum((row.usage for row in group), Usage())
-        self._usage, self._usage_now = self._usage + usage, self._usage_now + usage
-        good = sum(row.state == "ok" for row in group)
-        self._ok, self._quarantined = self._ok + good, self._quarantined + len(group) - good
-        self._done_now, self.in_flight = self._done_now + len(group), self.in_flight - len(group)
-
-    def counts(self, *, stopping: bool) -> Counts:
-        return Counts(
-            total=self._total,
-            ok=self._ok,
-            quarantined=self._quarantined,
-            usage=self._usage,
-            done_now=self._done_now,
-            usage_now=self._usage_now,
-            seconds=time.perf_counter() - self._started,
-            max_error_rate=self._max_error_rate,
-            in_flight=self.in_flight,
-            stopping=stopping,
-        )
-
-
+@dataclass
 class _Pass(Generic[T]):
     """One pass over a stage's items."""
 
-    def __init__(
-        self,
-        run: Run,
-        stage: str,
-        tally: _Tally,
-        work: Callable[[T], Awaitable[Record]],
-        key: Callable[[T], str],
-        attempts: int,
-        budget: Budget | None,
-        progress: Callable[[Counts], None] | None,
-    ) -> None:
-        self._journal, self._stage, self._tally = run.journal, stage, tally
-        self._work, self._key, self._attempts = work, key, attempts
-        self._budget, self._progress = budget, progress
-        self._reason: BaseException | None = None
-        """Why no new record is started; the first reason wins."""
-        self._unseen = self._journal.places(stage)
-        """Position by key of stored records that have not come up among the items yet."""
-        self._moved: list[tuple[int | None, str]] = []
+    run: Run
+    stage: str
+    work: Callable[[T], Awaitable[Record]]
+    key: Callable[[T], str]
+    attempts: int
+    budget: Budget | None
+    progress: Callable[[Counts], None] | None
+    counts: Counts
+    reason: BaseException | None = None
+    """Why no new record is started; the first reason wins."""
+    unseen: dict[str, int | None] = field(default_factory=dict[str, "int | None"])
+    """Position by key of stored records that have not come up among the items yet."""
+    moved: list[tuple[int | None, str]] = field(default_factory=list[tuple["int | None", str]])
+    """Stored records that have another position among these items."""
 
     async def go(self, items: Iterable[T], concurrency: int) -> Counts:
-        started = time.perf_counter()
-        writer, feed = Writer(self._journal, self._stage, self._committed), self._feed(items)
+        """All items, or as many as there is no reason to stop before."""
+        self.unseen = self.run.reader.places(self.stage)
+        writer, feed = Writer(self.run.journal, self.stage, self._committed), self._feed(items)
         chains = [asyncio.create_task(self._chain(feed, writer)) for _ in range(concurrency)]
         try:
             with on_signals(self._drain, lambda: _cancel(chains)):
@@ -125,28 +85,28 @@ class _Pass(Generic[T]):
             await writer.close()
         if writer.failure:
             raise writer.failure
-        self._journal.add_seconds(self._stage, time.perf_counter() - started)
-        if self._reason is not None:
-            raise self._reason
-        self._settle_places()
-        self._tally.read_stored()
-        return self._report()
+        if self.reason is None:
+            self._settle_places()
+        self._end()
+        if self.reason is not None:
+            raise self.reason
+        return self.counts
 
     def _feed(self, items: Iterable[T]) -> Iterator[tuple[int, str, T]]:
         """The records still to do, with their position; ends early once there is a reason to stop."""
         seen: set[str] = set()
         for position, item in enumerate(items):
-            key = self._key(item)
+            key = self.key(item)
             if key in seen:
                 continue
             seen.add(key)
-            if key in self._unseen:
-                if self._unseen.pop(key) != position:
-                    self._moved.append((position, key))
+            if key in self.unseen:
+                if self.unseen.pop(key) != position:
+                    self.moved.append((position, key))
                 continue
-            if self._reason is None and self._budget and not self._budget.allows(self._counts()):
-                self._stop(BudgetSpent(self._budget.spent(self._counts())))
-            if self._reason is not None:
+            if self.budget and not self.budget.allows(self.counts):
+                self._stop(BudgetSpent(self.budget.spent(self.counts)))
+            if self.reason is not None:
                 return
             yield position, key, item
 
@@ -154,50 +114,55 @@ class _Pass(Generic[T]):
         """Take one record after the other until there are no more."""
         try:
             for position, key, item in feed:
-                self._tally.in_flight += 1
+                self.counts = replace(self.counts, in_flight=self.counts.in_flight + 1)
                 await writer.put(await self._finish(position, key, item))
         except BaseException as fault:
             self._stop(fault)
             raise
 
     async def _finish(self, position: int, key: str, item: T) -> Row:
+        """Work on one record until there is a row to store."""
         started, attempt = time.perf_counter(), 0
         while True:
             attempt += 1
             try:
-                record = await self._work(item)
+                record = await self.work(item)
                 return finished(key, position, record, attempts=attempt, seconds=time.perf_counter() - started)
             except (EngineFault, RecordFault) as fault:
-                if attempt >= self._attempts or isinstance(fault, RecordFault):
+                if attempt >= self.attempts or isinstance(fault, RecordFault):
                     seconds = time.perf_counter() - started
                     return failed(key, position, fault, attempts=attempt, seconds=seconds)
 
     def _stop(self, reason: BaseException) -> None:
-        if self._reason is None:
-            self._reason = reason
+        if self.reason is None:
+            self.reason = reason
+            self.counts = replace(self.counts, stopping=True)
 
     def _drain(self) -> None:
         self._stop(Interrupted("interrupted; what was finished is stored; resumable: same command"))
         self._report()
 
     def _committed(self, group: list[Row]) -> None:
-        self._tally.add(group)
+        self.counts = self.counts.after(group)
         self._report()
 
-    def _counts(self) -> Counts:
-        return self._tally.counts(stopping=self._reason is not None)
-
-    def _report(self) -> Counts:
-        counts = self._counts()
-        if self._progress:
-            self._progress(counts)
-        return counts
+    def _report(self) -> None:
+        self.counts = self.counts.at(time.perf_counter())
+        if self.progress:
+            self.progress(self.counts)
 
     def _settle_places(self) -> None:
         """Give every stored row its place among this pass's items; one that is no longer among them has none."""
-        gone = [(None, key) for key, position in self._unseen.items() if position is not None]
-        if self._moved or gone:
-            self._journal.place(self._stage, [*self._moved, *gone])
+        gone = [(None, key) for key, position in self.unseen.items() if position is not None]
+        if self.moved or gone:
+            self.run.journal.place(self.stage, [*self.moved, *gone])
+
+    def _end(self) -> None:
+        """Note the pass in the journal, and take the last counts from there."""
+        counts = self.counts.at(time.perf_counter()).of(self.run.totals(self.stage))
+        self.counts = counts if self.reason is not None else replace(counts, total=counts.done)
+        self.run.journal.end_pass(self.stage, counts.seconds, self.counts.total)
+        self._report()
 
 
 def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:

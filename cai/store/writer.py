@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable
 
 from cai.store.faults import StoreError
-from cai.store.journal import Journal, Row
+from cai.store.journal import Journal
+from cai.store.row import Row
 
 GROUP = 500
 """Most rows in one commit."""
@@ -25,7 +26,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
         self._waiting = 0
-        self._room = asyncio.Event()
+        self._room, self._ended = asyncio.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._work, name=f"journal-{stage}", daemon=True)
         self._thread.start()
 
@@ -42,17 +43,18 @@ class Writer:
     async def close(self) -> None:
         """Wait until everything queued is durable."""
         self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
-        await asyncio.sleep(0)  # lets the last group's call run on the loop
+        await self._ended.wait()
+        self._thread.join()
 
     def _work(self) -> None:
-        while group := self._next_group():
-            try:
+        try:
+            while group := self._next_group():
                 self._journal.add(self._stage, group)
-            except StoreError as fault:
-                self._loop.call_soon_threadsafe(self._fail, fault)
-                return
-            self._loop.call_soon_threadsafe(self._settle, group)
+                self._loop.call_soon_threadsafe(self._settle, group)
+        except StoreError as fault:
+            self._loop.call_soon_threadsafe(self._fail, fault)
+        finally:
+            self._loop.call_soon_threadsafe(self._ended.set)
 
     def _next_group(self) -> list[Row]:
         """All rows that wait, at least one; an empty list once the queue is closed."""
