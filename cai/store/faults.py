@@ -36,9 +36,8 @@ def naming(path: Path, doing: str = "write") -> Generator[None]:
         yield
     except (OSError, sqlite3.Error) as fault:
         reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else str(fault)
-        raise StoreError(
-            f"{path}: cannot {doing}: {reason} ({_free(path)}); the same command goes on from there"
-        ) from fault
+        remedy = f" ({_free(path)}); mend that, then the same command goes on" if doing == "write" else ""
+        raise StoreError(f"{path}: cannot {doing}: {reason}{remedy}") from fault
 
 
 def _free(path: Path) -> str:

@@ -24,8 +24,11 @@ PATIENCE_S = 0.3
 
 
 @contextmanager
-def holding(folder: Path) -> Generator[None]:
-    """Hold the run in `folder`, or raise BusyError naming the holder. A dead process holds nothing."""
+def holding(folder: Path, *, note: bool = True) -> Generator[None]:
+    """Hold the run in `folder`, or raise BusyError naming the holder. A dead process holds nothing.
+
+    Without `note` nothing is written, so that a run can be removed from a full disk.
+    """
     lock = FileLock(folder / LOCK)
     try:
         with naming(folder / LOCK):
@@ -33,7 +36,8 @@ def holding(folder: Path) -> Generator[None]:
     except Timeout:
         raise BusyError(f"{folder}: held by {holder(folder)}; wait for it to end or use another run name") from None
     try:
-        write_text(folder / HOLDER, dump_json(_me()))
+        if note:
+            write_text(folder / HOLDER, dump_json(_me()))
         yield
     finally:
         (folder / HOLDER).unlink(missing_ok=True)

@@ -66,7 +66,9 @@ class Reader:
     path: Path
 
     def stages(self) -> list[str]:
-        """Names of the stages in the order they were begun."""
+        """Names of the stages in the order they were begun; none where a kill left an empty file."""
+        if list(self._ask("PRAGMA user_version")) == [(0,)]:
+            return []
         return [name for (name,) in self._ask("SELECT name FROM stages ORDER BY rowid")]
 
     def identity(self, stage: str) -> str | None:
