@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from cai.constitution.model import Principle
+
 CANARIES = ("", ":", "Thank you for your question.")
 CANARY_QUESTION = "Which reply really responds to the user?"
 """Our own neutral question: under a principle about harm an empty reply may rightly win."""
+CANARY = Principle(id="canary", judge=CANARY_QUESTION)

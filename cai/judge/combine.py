@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
+from cai.config.label import Inconsistent, Panel
 from cai.records import Verdict
-
-Panel = Literal["mean", "majority", "weighted"]
-Inconsistent = Literal["average", "tie"]
 
 _NEVER, _ALWAYS = 1e-4, 1.0 - 1e-4
 """Log-odds are taken of probabilities moved into this range, so that one judge's 0 or 1 cannot outvote all others."""
@@ -75,8 +72,8 @@ def per_judge(
 def over_judges(ps: Mapping[str, float], panel: Panel, weights: Mapping[str, float] | None = None) -> float | None:
     """One probability from one per judge; None where no judge spoke.
 
-    `mean`: the mean of the log-odds. `majority`: the share of judges for a, a judge at 0.5 being half for each. `weighted`:
-    log-odds with `weights` learnt from people (`people.learn_weights`), whose "" entry is the intercept.
+    `mean`: the mean of the log-odds. `majority`: the share of judges for a, a judge at 0.5 being half for each.
+    `weighted`: log-odds times the `weights` learnt from people (`weights.learn_weights`).
     """
     if not ps:
         return None
@@ -85,7 +82,7 @@ def over_judges(ps: Mapping[str, float], panel: Panel, weights: Mapping[str, flo
     if panel == "weighted":
         if weights is None:
             raise ValueError("weighted judges need learnt weights")
-        return sigmoid(weights.get("", 0.0) + sum(weights.get(judge, 0.0) * log_odds(p) for judge, p in ps.items()))
+        return sigmoid(sum(weights.get(judge, 0.0) * log_odds(p) for judge, p in ps.items()))
     if len(ps) == 1:
         return next(iter(ps.values()))
     return sigmoid(sum(log_odds(p) for p in ps.values()) / len(ps))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from random import Random
-from typing import Literal
 
+from cai.config.label import Principles
 from cai.constitution.model import Constitution, Principle
 from cai.errors import InputError
 from cai.records import Prompt
 from cai.seeds import seed_for
 
-Principles = Literal["random", "weighted", "stratified", "all"]
 Draw = Callable[[Prompt], tuple[Principle, ...]]
 
 
@@ -35,8 +34,8 @@ def importance(principle: Principle) -> float:
 def draw_principles(constitution: Constitution, how: Principles, run_seed: int) -> Draw:
     """A function from a prompt to the principles it is judged under.
 
-    All but `stratified` depend on the prompt alone. `stratified` deals the principles out evenly within each category, so
-    it depends on the order of the prompts too: it must be asked in input order, once per prompt.
+    All but `stratified` depend on the prompt alone. `stratified` deals the principles out evenly within each category,
+    so it depends on the order of the prompts too: it must be asked in input order, once per prompt.
     """
     voiced = judging(constitution)
     if how == "all":

@@ -1,7 +1,7 @@
-"""Which of a prompt's K replies meet: all pairs, a knock-out tournament, or just enough to find the best and the worst.
+"""Which of a prompt's K replies meet: all pairs, a knock-out tournament, or enough to find the best and the worst.
 
-`compare(a, b)` asks the judges about two positions and returns the comparison; an unread one lets the earlier reply go on
-and is kept as unread.
+`compare(a, b)` asks the judges about two positions and returns the comparison; an unread one lets the earlier reply go
+on and is kept as unread.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import combinations
-from typing import Literal
 
+from cai.config.label import Plan
 from cai.records import Comparison
 
-Plan = Literal["all", "tournament", "best-worst"]
 Compare = Callable[[int, int], Awaitable[Comparison]]
 
 
 async def run_plan(plan: Plan, K: int, compare: Compare) -> tuple[Comparison, ...]:
     """The comparisons of the plan, in an order that does not depend on timing.
 
-    `all`: K (K - 1) / 2. `tournament`: K - 1. `best-worst`: about 3 K / 2; the last one is the best against the worst.
+    `all`: K (K - 1) / 2. `tournament`: K - 1. `best-worst`: about 3 K / 2, the last of them
+    the best reply against the worst.
     """
     if plan == "all" or K == 2:
         return tuple(await asyncio.gather(*(compare(i, j) for i, j in combinations(range(K), 2))))
@@ -39,10 +39,12 @@ async def _best_and_worst(K: int, compare: Compare) -> tuple[Comparison, ...]:
     (best, up), (worst, down) = await asyncio.gather(
         _knock_out(winners, compare, up=True), _knock_out(losers, compare, up=False)
     )
-    played = [*first, *up, *down]
-    met = any({c.a, c.b} == {best, worst} for c in played)
-    final = [] if met or best == worst else [await compare(min(best, worst), max(best, worst))]
-    return _once([*played, *final])
+    played = {(c.a, c.b): c for c in (*first, *up, *down)}
+    ends = (min(best, worst), max(best, worst))
+    if best != worst:
+        final = played.pop(ends, None) or await compare(*ends)
+        played[ends] = final
+    return tuple(played.values())
 
 
 async def _knock_out(players: Sequence[int], compare: Compare, *, up: bool) -> tuple[int, list[Comparison]]:
@@ -61,8 +63,3 @@ def _winner(c: Comparison) -> int:
 
 def _loser(c: Comparison) -> int:
     return c.b if _winner(c) == c.a else c.a
-
-
-def _once(played: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """Each pair of replies once, where two of the tables let them meet."""
-    return tuple({(c.a, c.b): c for c in played}.values())
