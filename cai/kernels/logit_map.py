@@ -1,4 +1,4 @@
-"""From a raw dot product to a logit: bias has been added, then scale, tanh soft-cap and temperature apply, in this order."""
+"""From a raw dot product (bias added) to a logit: scale, tanh soft-cap, temperature, in this order."""
 
 from __future__ import annotations
 

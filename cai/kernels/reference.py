@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -43,6 +45,6 @@ def reference_token_logprobs(
     sum_S = None
     if cu_seqlens is not None:
         ends = cu_seqlens.tolist()
-        sums = [logp_N[start:end].double().sum() for start, end in zip(ends[:-1], ends[1:], strict=True)]
+        sums = [logp_N[start:end].double().sum() for start, end in pairwise(ends)]
         sum_S = torch.stack(sums) if sums else logp_N.new_zeros(0, dtype=torch.float64)
     return TokenScores(logp_N, entropy_N, lse_N, sum_S)
