@@ -30,7 +30,7 @@ class _Source(BaseModel):
 class PrincipleSource(_Source):
     """One principle, in three voices or as one sentence from which missing voices are derived."""
 
-    id: str = Field(pattern=NAME, description="Short name, unique in the file: letters, digits, `-` and `_`.")
+    id: str = Field(pattern=REFERENCE, description="Short name, unique in the file: letters, digits, `-` and `_`.")
     sentence: Text | None = Field(
         default=None, description="The principle as one plain sentence; voices not given follow from it."
     )

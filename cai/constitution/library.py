@@ -70,6 +70,11 @@ def load_family(path: Path) -> dict[str, Principle]:
             what = f"the family is named `{source.family}` and the file `{path.name}`"
             problems.append(InputError(what, f"write `family: {path.stem}`", doc.where("family")))
         for index, item in enumerate(source.principles):
+            if "/" in item.id:
+                what = f"the id `{item.id}` holds a slash, and the family's name comes before it by itself"
+                problems.append(
+                    InputError(what, "write the part after the slash", doc.where("principles", index, "id"))
+                )
             principle = principle_from(item, f"{path.stem}/{item.id}")
             if principle.id in principles:
                 problems.append(duplicate_id(doc, principle.id, "principles", index))

@@ -17,12 +17,17 @@ from cai.strict_yaml.parse import KeyPath
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A constitution as far as it could be resolved, with the place where each principle is written or used."""
+    """A constitution as far as it could be resolved, with the key path where each principle is written or used."""
 
     doc: Doc
     constitution: Constitution | None
-    places: dict[str, Where]
+    paths: dict[str, KeyPath]
     problems: tuple[InputError, ...]
+
+    def where(self, id: str, voice: str = "") -> Where:
+        """The place of a principle's voice in the file, or of the principle where the voice is not written there."""
+        path = self.paths[id]
+        return self.doc.where(*path, voice) if (*path, voice) in self.doc.values else self.doc.where(*path)
 
 
 def load_constitution(path_or_name: Path | str) -> Constitution:
@@ -41,13 +46,24 @@ def inspect(path_or_name: Path | str) -> Loaded:
     path = find_constitution(path_or_name)
     doc = read(path)
     source, problems = find_problems(doc, ConstitutionFile)
-    problems = [*doc.problems, *problems]
+    problems = [*doc.problems, *(_no_connection(problem) for problem in problems)]
     if source is None:
         return Loaded(doc, None, {}, _sorted(problems))
     resolver = _Resolver(doc, Library.beside(path))
     constitution = resolver.resolve(source)
     problems += resolver.problems
-    return Loaded(doc, constitution, resolver.places, _sorted(problems))
+    return Loaded(doc, constitution, resolver.paths, _sorted(problems))
+
+
+_CONNECTION = {"api_base", "api_key", "base_url", "endpoint", "engine", "host", "model", "models", "url"}
+
+
+def _no_connection(problem: InputError) -> InputError:
+    """Say for keys that would choose a model or a server why they are unknown: data goes where the user sends it."""
+    if problem.what.startswith("unknown key") and problem.where.key.rpartition(".")[2] in _CONNECTION:
+        remedy = "a constitution never names a model or a server; give them on the command line"
+        return InputError(problem.what, remedy, problem.where)
+    return problem
 
 
 def _sorted(problems: list[InputError]) -> tuple[InputError, ...]:
@@ -74,7 +90,7 @@ class _Resolver:
     doc: Doc
     library: Library
     principles: dict[str, Principle] = field(default_factory=dict[str, Principle])
-    places: dict[str, Where] = field(default_factory=dict[str, Where])
+    paths: dict[str, KeyPath] = field(default_factory=dict[str, KeyPath])
     problems: list[InputError] = field(default_factory=list[InputError])
 
     def resolve(self, source: ConstitutionFile) -> Constitution | None:
@@ -119,7 +135,7 @@ class _Resolver:
             self.problems.append(duplicate_id(self.doc, principle.id, *path))
             return
         self.principles[principle.id] = principle
-        self.places[principle.id] = self.doc.where(*path)
+        self.paths[principle.id] = path
 
     def _sentence_id(self, sentence: str) -> str:
         """The sentence's first words; the same sentence keeps its id wherever it stands in the list."""

@@ -255,10 +255,15 @@ class _Builder:
 
 
 def shown(value: object, limit: int = 60) -> str:
-    """A user's value as one short line that a terminal can print: escapes stay visible, long text is cut."""
+    """A user's value as one short line that a terminal can print: control characters are escaped, long text is cut."""
     text = value if isinstance(value, str) else repr(value)
-    text = text[: limit + 1].encode("unicode_escape").decode("ascii") if not text.isprintable() else text
-    return text if len(text) <= limit else text[:limit] + "…"
+    text = text if len(text) <= limit else text[:limit] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+
+
+def is_plain_text(text: str) -> bool:
+    """Whether this text, written without quotes, is read back as text and not as a number, a truth value or null."""
+    return text not in _CONSTANTS and not _INT.fullmatch(text) and not _FLOAT.fullmatch(text)
 
 
 def _place(event: Any) -> Place:
