@@ -83,8 +83,6 @@ class _Pass(Generic[T]):
             _cancel(chains)
             await asyncio.gather(*chains, return_exceptions=True)
             await writer.close()
-        if writer.failure:
-            raise writer.failure
         if self.reason is None:
             self._settle_places()
         self._end()
