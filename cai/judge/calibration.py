@@ -7,17 +7,17 @@ probability of exactly 0.5 as half right.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cai.records import Record
 
 Floats = NDArray[np.float64]
 BINS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Bin:
+class Bin(Record):
     """One step of the reliability curve: `n` labels with mean probability `p` came true at rate `rate`."""
 
     n: int
@@ -25,8 +25,7 @@ class Bin:
     rate: float
 
 
-@dataclass(frozen=True, slots=True)
-class Calibration:
+class Calibration(Record):
     """Accuracy, Brier score and expected calibration error with the error a perfectly calibrated judge would show."""
 
     n: int
@@ -56,7 +55,7 @@ def reliability(ps: Sequence[float], outcomes: Sequence[float], bins: int = BINS
     index_N = np.minimum((np.asarray(ps, dtype=np.float64) * bins).astype(int), bins - 1)
     p_N, y_N = np.asarray(ps, dtype=np.float64), np.asarray(outcomes, dtype=np.float64)
     return tuple(
-        Bin(int((index_N == i).sum()), float(p_N[index_N == i].mean()), float(y_N[index_N == i].mean()))
+        Bin(n=int((index_N == i).sum()), p=float(p_N[index_N == i].mean()), rate=float(y_N[index_N == i].mean()))
         for i in range(bins)
         if (index_N == i).any()
     )
