@@ -1,0 +1,117 @@
+"""Noise in replies that must not become training data, found in the text alone; each kind has a name.
+
+What a weak model does when it is asked for a new reply: it announces one, repeats the critique, speaks for the other
+side, runs into a loop. Left in, it is what the trained model learns best.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from cai.critique.prompts import read_critique
+
+PROBLEMS = {
+    "empty": "nothing but space",
+    "truncated": "cut off at the token limit",
+    "role_confusion": "speaks for the user, or answers the request to criticise or revise in place of the user",
+    "preamble": 'announces itself: "Sure, here is a revised response"',
+    "critique_echo": "repeats the critique",
+    "loop": "repeats a closing phrase, an emoji or a character",
+    "repetition": "repeats the same words over and over",
+    "identical": "left as it was although the critique found a problem",
+}
+"""Every problem and what it means, the worst first: the first one found is the reason of a drop."""
+
+_PREAMBLE = re.compile(
+    r"\W*(?:(?:sure|certainly|of course|okay|ok|absolutely|yes|great|understood|thank you)\b[^\n:]{0,40}?[\s,.!:]+){0,2}"
+    r"(?:here(?:['’]s| is| are)|this is|below is|i(?:['’]ve| have))\b[^\n:]{0,60}?"
+    r"\b(?:revis\w+|rewr\w+|updated|improved|edited|corrected|new (?:reply|response|version|answer))\b",
+    re.I,
+)
+_OPENS_AS_CRITIQUE = re.compile(
+    r"\W*(?:critique\b|revision request|the (?:assistant|model)(?:['’]s)? (?:last |previous )?(?:reply|response)\b"
+    r"|(?:my|the) (?:last|previous|original) (?:reply|response|answer)\b)",
+    re.I,
+)
+_OPENS_AS_REVISION = re.compile(r"\W*(?:revision|revised (?:reply|response|answer))\s*:", re.I)
+_OTHER_SPEAKER = re.compile(
+    r"^[ \t]*(?:human|user|assistant|system)\s*:|<\|(?:im_start|user|assistant|system)", re.I | re.M
+)
+_CLOSERS = re.compile(
+    r"\b(?:let me know if|i hope (?:this|that) helps|feel free to|have a (?:great|nice|wonderful) day"
+    r"|is there anything else|happy to help|good luck|take care)\b",
+    re.I,
+)
+_SAME_CHARACTER = re.compile(r"([^\s\w.\-_=*#])\1{7,}|(\w)\2{19,}|([.\-_=*#])\3{119,}")
+_EMOJI = re.compile("[\u2600-\u27bf\U0001f000-\U0001faff]")
+MOST_CLOSERS = 2
+MOST_EMOJI = 8
+SHORTEST_ECHO = 6
+"""Words of a critique that is long enough to recognise."""
+
+
+def reply_problems(reply: str, *, before: str | None = None, critique: str = "") -> tuple[str, ...]:
+    """Problems of one reply. For a revision, `before` is the reply it revises and `critique` what was said of it."""
+    if not reply.strip():
+        return ("empty",)
+    found: list[str] = []
+    if _OTHER_SPEAKER.search(reply):
+        found.append("role_confusion")
+    if before is not None:
+        if not found and (_OPENS_AS_CRITIQUE.match(reply) or read_critique(reply) is False):
+            found.append("role_confusion")
+        if _PREAMBLE.match(reply):
+            found.append("preamble")
+        if _echoes(reply, critique, before):
+            found.append("critique_echo")
+    if _loops(reply):
+        found.append("loop")
+    if _repeats(reply.lower().split()):
+        found.append("repetition")
+    return tuple(found)
+
+
+def critique_problems(critique: str, reply: str) -> tuple[str, ...]:
+    """Problems of a critique: a speaker it should not be, a reply in its place."""
+    confused = (
+        _OTHER_SPEAKER.search(critique)
+        or _OPENS_AS_REVISION.match(critique)
+        or _PREAMBLE.match(critique)
+        or critique.strip() == reply.strip()
+    )
+    return ("role_confusion",) if confused else ()
+
+
+def worst(problems: tuple[str, ...]) -> str | None:
+    """The one problem to name as the reason, `None` without any."""
+    return next((name for name in PROBLEMS if name in problems), None)
+
+
+def _echoes(reply: str, critique: str, before: str) -> bool:
+    """Whether most four-word runs of the critique stand in the reply and did not stand in the reply before."""
+    words = critique.lower().split()
+    if len(words) < SHORTEST_ECHO:
+        return False
+    runs = {" ".join(words[i : i + 4]) for i in range(len(words) - 3)}
+    now, then = (" ".join(text.lower().split()) for text in (reply, before))
+    fresh = [run for run in runs if run not in then]
+    return len(fresh) >= 3 and sum(run in now for run in fresh) > len(fresh) / 2
+
+
+def _loops(reply: str) -> bool:
+    return (
+        len(_CLOSERS.findall(reply)) > MOST_CLOSERS
+        or _SAME_CHARACTER.search(reply) is not None
+        or len(_EMOJI.findall(reply)) > MOST_EMOJI
+    )
+
+
+def _repeats(words: list[str]) -> bool:
+    """Whether more than half of the four-word runs are repeats, or one word makes up most of the text."""
+    if len(words) < 12:
+        return False
+    runs = set(zip(words, words[1:], words[2:], words[3:], strict=False))
+    if len(runs) < (len(words) - 3) / 2:
+        return True
+    return Counter(words).most_common(1)[0][1] > 0.6 * len(words)
