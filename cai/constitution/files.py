@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from cai.constitution.model import Draw
-from cai.errors import InputError
+from cai.strict_yaml import Misfit
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}(/[A-Za-z0-9][A-Za-z0-9_-]{0,63})?$"
@@ -19,6 +19,7 @@ MAX_EXAMPLE = 20_000
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_VOICE)]
 LongText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_EXAMPLE)]
+Reference = Annotated[str, Field(pattern=REFERENCE)]
 Weight = Annotated[float, Field(gt=0.0, le=1_000.0, allow_inf_nan=False)]
 Priority = Annotated[int, Field(ge=-1_000, le=1_000)]
 
@@ -52,10 +53,10 @@ class PrincipleSource(_Source):
     @model_validator(mode="after")
     def _speaks(self) -> PrincipleSource:
         if not (self.sentence or self.critique or self.revise or self.judge):
-            raise InputError("the principle says nothing", "add `sentence:`, or `critique:`, `revise:` and `judge:`")
+            raise Misfit("the principle says nothing", "add `sentence:`, or `critique:`, `revise:` and `judge:`")
         if not self.sentence and (self.critique is None) != (self.revise is None):
             missing = "revise" if self.revise is None else "critique"
-            raise InputError(f"critique and revise belong together and `{missing}` is missing", f"add `{missing}:`")
+            raise Misfit(f"critique and revise belong together and `{missing}` is missing", f"add `{missing}:`")
         return self
 
 
@@ -85,11 +86,11 @@ class ExampleSource(_Source):
     @model_validator(mode="after")
     def _asks(self) -> ExampleSource:
         if self.principle and (self.critique_request or self.revise_request):
-            raise InputError("both a principle and a request of its own", "keep `principle:` or the requests")
+            raise Misfit("both a principle and a request of its own", "keep `principle:` or the requests")
         if not self.principle and not self.critique_request:
-            raise InputError("nothing asks for the critique", "add `principle: ID` or `critique_request:`")
+            raise Misfit("nothing asks for the critique", "add `principle: ID` or `critique_request:`")
         if not self.principle and (self.revise_request is None) != (self.revision is None):
-            raise InputError("`revise_request` and `revision` belong together", "add the missing one or remove both")
+            raise Misfit("`revise_request` and `revision` belong together", "add the missing one or remove both")
         return self
 
 
@@ -108,7 +109,7 @@ class JudgeExampleSource(_Source):
     @model_validator(mode="after")
     def _asks(self) -> JudgeExampleSource:
         if (self.principle is None) == (self.judge is None):
-            raise InputError("one question is needed", "give either `principle: ID` or `judge:`")
+            raise Misfit("one question is needed", "give either `principle: ID` or `judge:`")
         return self
 
 
@@ -130,7 +131,7 @@ class ConstitutionFile(_Source):
 
     name: str = Field(pattern=NAME, description="Short name: letters, digits, `-` and `_`.")
     description: str = Field(default="", max_length=MAX_VOICE, description="What it is for, in a sentence or two.")
-    use: tuple[Annotated[str, Field(pattern=REFERENCE)] | UseSource, ...] = Field(
+    use: tuple[Reference | UseSource, ...] = Field(
         default=(), max_length=1_000, description="Principles from the library: `family/id`, or `family` for all of it."
     )
     principles: tuple[Text | PrincipleSource, ...] | None = Field(
@@ -147,7 +148,7 @@ class ConstitutionFile(_Source):
     @model_validator(mode="after")
     def _has_principles(self) -> ConstitutionFile:
         if not self.use and self.principles is None:
-            raise InputError("no principles", "add `use:` or `principles:` (`principles: []` for a placebo)")
+            raise Misfit("no principles", "add `use:` or `principles:` (`principles: []` for a placebo)")
         return self
 
 

@@ -11,7 +11,7 @@ from cai.constitution.words import content_words, overlap, shingles
 from cai.errors import InputError
 from cai.strict_yaml import shown
 
-SAME = 0.7
+SAME = 0.6
 """Shared content words from which two principles count as near-duplicates."""
 LEAKED = 0.5
 """Shared passages from which an example counts as taken from an evaluation set."""

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
-from cai.constitution.files import ConstitutionFile, ExampleSource, JudgeExampleSource, UseSource
+from pydantic import TypeAdapter, ValidationError
+
+from cai.constitution.files import (
+    ConstitutionFile,
+    ExampleSource,
+    JudgeExampleSource,
+    PrincipleSource,
+    Reference,
+    Text,
+    UseSource,
+)
 from cai.constitution.library import Library, duplicate_id, principle_from
 from cai.constitution.model import Constitution, Example, JudgeExample, Loop, Principle
 from cai.constitution.shipped import shipped_constitutions
 from cai.errors import InputError, InputErrors, Where
 from cai.strict_yaml import Doc, did_you_mean, find_problems, read
 from cai.strict_yaml.parse import KeyPath
+
+ItemT = TypeVar("ItemT")
+_USE: TypeAdapter[str | UseSource] = TypeAdapter(Reference | UseSource)
+_PRINCIPLE: TypeAdapter[str | PrincipleSource] = TypeAdapter(Text | PrincipleSource)
+_EXAMPLE = TypeAdapter(ExampleSource)
+_JUDGE_EXAMPLE = TypeAdapter(JudgeExampleSource)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +66,20 @@ def inspect(path_or_name: Path | str) -> Loaded:
     doc = read(path)
     source, problems = find_problems(doc, ConstitutionFile)
     problems = [*doc.problems, *(_no_connection(problem) for problem in problems)]
-    if source is None:
-        return Loaded(doc, None, {}, _sorted(problems))
     resolver = _Resolver(doc, Library.beside(path))
-    constitution = resolver.resolve(source)
+    resolver.resolve()
     problems += resolver.problems
-    return Loaded(doc, constitution, resolver.paths, _sorted(problems))
+    if problems or source is None:
+        return Loaded(doc, None, {}, _sorted(problems))
+    constitution = Constitution(
+        name=source.name,
+        description=source.description,
+        principles=tuple(resolver.principles.values()),
+        examples=tuple(resolver.examples),
+        judge_examples=tuple(resolver.judge_examples),
+        loop=Loop(**source.loop.model_dump()),
+    )
+    return Loaded(doc, constitution, resolver.paths, ())
 
 
 _CONNECTION = {"api_base", "api_key", "base_url", "endpoint", "engine", "host", "model", "models", "url"}
@@ -87,41 +114,43 @@ def find_constitution(path_or_name: Path | str) -> Path:
 
 @dataclass(slots=True)
 class _Resolver:
+    """Resolves item by item: one that does not fit the schema is reported elsewhere and does not hide the others."""
+
     doc: Doc
     library: Library
     principles: dict[str, Principle] = field(default_factory=dict[str, Principle])
+    examples: list[Example] = field(default_factory=list[Example])
+    judge_examples: list[JudgeExample] = field(default_factory=list[JudgeExample])
     paths: dict[str, KeyPath] = field(default_factory=dict[str, KeyPath])
     problems: list[InputError] = field(default_factory=list[InputError])
 
-    def resolve(self, source: ConstitutionFile) -> Constitution | None:
-        for index, item in enumerate(source.use):
+    def resolve(self) -> None:
+        for index, item in self._items("use", _USE):
             self._use(item if isinstance(item, UseSource) else UseSource(id=item), index)
-        for index, item in enumerate(source.principles or ()):
+        for index, item in self._items("principles", _PRINCIPLE):
             if isinstance(item, str):
                 self._add(Principle.from_sentence(self._sentence_id(item), item), "principles", index)
             else:
                 self._add(principle_from(item, item.id), "principles", index)
-        examples = [self._example(item, index) for index, item in enumerate(source.examples)]
-        judge_examples = [self._judge_example(item, index) for index, item in enumerate(source.judge_examples)]
-        if self.problems:
-            return None
-        return Constitution(
-            name=source.name,
-            description=source.description,
-            principles=tuple(self.principles.values()),
-            examples=tuple(example for example in examples if example),
-            judge_examples=tuple(example for example in judge_examples if example),
-            loop=Loop(**source.loop.model_dump()),
-        )
+        for index, item in self._items("examples", _EXAMPLE):
+            self._example(item, index)
+        for index, item in self._items("judge_examples", _JUDGE_EXAMPLE):
+            self._judge_example(item, index)
+
+    def _items(self, key: str, adapter: TypeAdapter[ItemT]) -> Iterator[tuple[int, ItemT]]:
+        top = cast("dict[str, Any]", self.doc.value) if isinstance(self.doc.value, dict) else {}
+        items = top.get(key)
+        for index, item in enumerate(cast("list[Any]", items) if isinstance(items, list) else ()):
+            try:
+                yield index, adapter.validate_json(json.dumps(item), strict=True)
+            except ValidationError:
+                continue  # the whole file's validation says what is wrong with it
 
     def _use(self, item: UseSource, index: int) -> None:
         try:
             found = self.library.resolve(item.id, self.doc.where("use", index))
-        except InputErrors as errors:
-            self.problems += errors.problems
-            return
         except InputError as error:
-            self.problems.append(error)
+            self._keep(error)
             return
         given = {key: value for key in ("weight", "priority") if (value := getattr(item, key)) is not None}
         for principle in found:
@@ -146,47 +175,59 @@ class _Resolver:
             id, count = f"{base}-{count}", count + 1
         return id
 
-    def _named(self, id: str, path: KeyPath) -> Principle | None:
-        """The principle an example names: one of this constitution, or any of the library."""
-        if id in self.principles:
-            return self.principles[id]
+    def _named(self, id: str, voice: str, path: KeyPath) -> Principle | None:
+        """The principle an example names, which must have the voice: one of this constitution, or of the library."""
         where = self.doc.where(*path, "principle")
-        if "/" not in id:
+        found = self.principles.get(id)
+        if found is None and "/" not in id:
             near = did_you_mean(id, self.principles)
             what = f"this constitution has no principle `{id}`"
             self.problems.append(InputError(what, near or "name one of its principles", where))
             return None
-        try:
-            return self.library.resolve(id, where)[0]
-        except InputErrors as errors:
-            self.problems += errors.problems
-        except InputError as error:
-            self.problems.append(error)
-        return None
+        if found is None:
+            try:
+                found = self.library.resolve(id, where)[0]
+            except InputError as error:
+                self._keep(error)
+                return None
+        if not getattr(found, voice):
+            what = f"`{id}` has no {voice} voice to ask with"
+            self.problems.append(
+                InputError(what, f"give the principle `{voice}:`, or the example a text of its own", where)
+            )
+            return None
+        return found
 
-    def _example(self, item: ExampleSource, index: int) -> Example | None:
+    def _keep(self, error: InputError) -> None:
+        self.problems += error.problems if isinstance(error, InputErrors) else (error,)
+
+    def _example(self, item: ExampleSource, index: int) -> None:
         ask, again = item.critique_request, item.revise_request
         if item.principle:
-            principle = self._named(item.principle, ("examples", index))
+            principle = self._named(item.principle, "critique", ("examples", index))
             if principle is None:
-                return None
+                return
             ask, again = principle.critique, principle.revise
         assert ask is not None
-        return Example(
-            prompt=item.prompt,
-            reply=item.reply,
-            critique_request=ask,
-            critique=item.critique,
-            revise_request=(again or "") if item.revision else "",
-            revision=item.revision,
+        self.examples.append(
+            Example(
+                prompt=item.prompt,
+                reply=item.reply,
+                critique_request=ask,
+                critique=item.critique,
+                revise_request=(again or "") if item.revision else "",
+                revision=item.revision,
+            )
         )
 
-    def _judge_example(self, item: JudgeExampleSource, index: int) -> JudgeExample | None:
+    def _judge_example(self, item: JudgeExampleSource, index: int) -> None:
         question = item.judge
         if item.principle:
-            principle = self._named(item.principle, ("judge_examples", index))
+            principle = self._named(item.principle, "judge", ("judge_examples", index))
             if principle is None:
-                return None
+                return
             question = principle.judge
         assert question is not None
-        return JudgeExample(prompt=item.prompt, a=item.a, b=item.b, judge=question, answer=item.answer)
+        self.judge_examples.append(
+            JudgeExample(prompt=item.prompt, a=item.a, b=item.b, judge=question, answer=item.answer)
+        )

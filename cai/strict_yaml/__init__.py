@@ -5,6 +5,6 @@ problem at once, where it is, what is wrong and what to do.
 """
 
 from cai.strict_yaml.parse import Doc, dotted, load, read, read_text, shown
-from cai.strict_yaml.validate import did_you_mean, find_problems, validate
+from cai.strict_yaml.validate import Misfit, did_you_mean, find_problems, validate
 
-__all__ = ["Doc", "did_you_mean", "dotted", "find_problems", "load", "read", "read_text", "shown", "validate"]
+__all__ = ["Doc", "Misfit", "did_you_mean", "dotted", "find_problems", "load", "read", "read_text", "shown", "validate"]

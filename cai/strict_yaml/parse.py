@@ -275,6 +275,7 @@ _SYNTAX_REMEDIES = {
     "unknown escape": "double the backslash, or use single quotes",
     "unexpected end of stream": "close the quote that opens on line {start}",
     "expected ',' or": "close the bracket that opens on line {start}, or add a comma",
+    "expected node content": "close the bracket or brace that was opened, or write the value",
     "expected key": "check quotes and indentation: the mapping starts on line {start}",
     "block end": "check quotes and indentation: the block starts on line {start}",
     "'-' indicator": "check the indentation: the list starts on line {start}",
@@ -288,10 +289,10 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, name: str) -> InputErr
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     where = Where(name, line, column)
     problem = error.problem or "this is not YAML"
-    if "cannot start any token" in problem:
+    if "cannot start any token" in problem or "tab character" in problem:
         lines = text.splitlines()
         character = lines[line - 1][column - 1 : column] if line <= len(lines) else ""
-        if character == "\t":
+        if character == "\t" or "tab character" in problem:
             return InputError("a tab where only spaces may stand", "indent with spaces", where)
         return InputError(f"text cannot start with `{shown(character)}`", "put the text in quotes", where)
     start = error.context_mark.line + 1 if error.context_mark else line

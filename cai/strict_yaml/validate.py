@@ -15,19 +15,33 @@ from cai.strict_yaml.parse import Doc, Key, KeyPath, dotted, shown
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
-_EXPECTED = {
-    "string_type": ("must be text", "put it in quotes if it is meant as text"),
-    "int_type": ("must be a whole number", "write digits without quotes"),
-    "int_from_float": ("must be a whole number", "write it without a fraction"),
-    "float_type": ("must be a number", "write it without quotes"),
-    "bool_type": ("must be true or false", "write true or false without quotes"),
-    "tuple_type": ("must be a list", "start each item with `- `"),
-    "list_type": ("must be a list", "start each item with `- `"),
-    "dict_type": ("must be a mapping", "write it as `key: value` lines"),
-    "model_type": ("must be a mapping", "write it as `key: value` lines"),
-    "model_attributes_type": ("must be a mapping", "write it as `key: value` lines"),
-    "finite_number": ("must be a finite number", "write a plain number"),
+MOST_PROBLEMS = 100
+"""Problems listed of one file; the rest is counted."""
+
+
+class Misfit(ValueError):
+    """For a pydantic validator of ours: what is wrong with the value, and what to do. The place is added here."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        self.what, self.remedy = what, remedy
+        super().__init__(f"{what}; {remedy}")
+
+
+_TYPES = {
+    "string_type": ("text", "put it in quotes if it is meant as text"),
+    "int_type": ("a whole number", "write digits without quotes"),
+    "int_from_float": ("a whole number", "write it without a fraction"),
+    "float_type": ("a number", "write it without quotes"),
+    "bool_type": ("true or false", "write true or false without quotes"),
+    "tuple_type": ("a list", "start each item with `- `"),
+    "list_type": ("a list", "start each item with `- `"),
+    "dict_type": ("a mapping", "write it as `key: value` lines"),
+    "model_type": ("a mapping", "write it as `key: value` lines"),
+    "model_attributes_type": ("a mapping", "write it as `key: value` lines"),
+    "none_required": ("empty", "leave it out"),
+    "finite_number": ("a finite number", "write a plain number"),
 }
+"""What a value of the wrong type should be, and what to do."""
 
 
 def validate(doc: Doc, model: type[ModelT], at: KeyPath = ()) -> ModelT:
@@ -43,9 +57,7 @@ def validate(doc: Doc, model: type[ModelT], at: KeyPath = ()) -> ModelT:
 
 def find_problems(doc: Doc, model: type[ModelT], at: KeyPath = ()) -> tuple[ModelT | None, list[InputError]]:
     """`validate` for callers that have more problems to add: the model or None, and what is wrong."""
-    value = doc.value
-    for part in at:
-        value = value[part]
+    value = _value_at(doc, at)
     if not isinstance(value, dict):
         what = "nothing in it" if value is None else f"must be a mapping, not {_kind(value)}"
         keys = ", ".join(f"`{name}:`" for name in list(model.model_fields)[:4])
@@ -60,28 +72,29 @@ def find_problems(doc: Doc, model: type[ModelT], at: KeyPath = ()) -> tuple[Mode
 
 def _problems(doc: Doc, model: type[BaseModel], at: KeyPath, details: Iterable[dict[str, Any]]) -> list[InputError]:
     """One problem per place: the branches of a union that all failed become one line."""
-    by_place: dict[KeyPath, InputError] = {}
+    by_place: dict[KeyPath, list[dict[str, Any]]] = {}
     for detail in details:
-        path, value = _path_in(doc, at, cast(KeyPath, detail["loc"]))
+        path = _path_in(doc, at, cast(KeyPath, detail["loc"]))
         if detail["type"] == "missing":
-            path, value = (*path, detail["loc"][-1]), None
-        problem = _problem(doc, model, at, path, value, detail)
-        if path in by_place and by_place[path].what != problem.what:
-            first = by_place[path]
-            problem = InputError(f"{first.what} or {problem.what}", first.remedy, first.where)
-        by_place[path] = problem
-    for path in list(by_place):
-        # A branch of a union that does not fit at all says nothing where another branch fits but for a detail.
-        if any(len(other) > len(path) and other[: len(path)] == path for other in by_place):
-            del by_place[path]
-    return sorted(by_place.values(), key=lambda p: (p.where.line or 0, p.where.column or 0))
+            path = (*path, detail["loc"][-1])
+        by_place.setdefault(path, []).append(detail)
+    # A branch of a union that does not fit at all says nothing where another branch fits but for a detail.
+    covered = {path[:end] for path in by_place for end in range(len(path))}
+    found = [
+        _problem(doc, model, at, path, same_place)
+        for path, same_place in by_place.items()
+        if path not in covered or not all(detail["type"] in _TYPES for detail in same_place)
+    ]
+    found.sort(key=lambda p: (p.where.line or 0, p.where.column or 0))
+    if len(found) > MOST_PROBLEMS:
+        more = InputError(f"and {len(found) - MOST_PROBLEMS:,} more problems", "mend these first", doc.where(*at))
+        found = [*found[:MOST_PROBLEMS], more]
+    return found
 
 
-def _path_in(doc: Doc, at: KeyPath, loc: KeyPath) -> tuple[KeyPath, Any]:
-    """The part of pydantic's location that is in the document (names of union branches are not), and its value."""
-    value = doc.value
-    for part in at:
-        value = value[part]
+def _path_in(doc: Doc, at: KeyPath, loc: KeyPath) -> KeyPath:
+    """The part of pydantic's location that is in the document: names of union branches are not."""
+    value = _value_at(doc, at)
     path = at
     for part in loc:
         try:
@@ -89,36 +102,63 @@ def _path_in(doc: Doc, at: KeyPath, loc: KeyPath) -> tuple[KeyPath, Any]:
         except (KeyError, IndexError, TypeError):
             continue
         path = (*path, part)
-    return path, value
+    return path
+
+
+def _value_at(doc: Doc, path: KeyPath) -> Any:
+    value = doc.value
+    for part in path:
+        value = value[part]
+    return value
 
 
 def _problem(
-    doc: Doc, model: type[BaseModel], at: KeyPath, path: KeyPath, value: Any, detail: dict[str, Any]
+    doc: Doc, model: type[BaseModel], at: KeyPath, path: KeyPath, same_place: list[dict[str, Any]]
 ) -> InputError:
-    kind, message = cast(str, detail["type"]), cast(str, detail["msg"])
-    context: dict[str, Any] = detail.get("ctx", {})
+    telling = [detail for detail in same_place if detail["type"] not in _TYPES]
+    if not telling:
+        expected = " or ".join(dict.fromkeys(_TYPES[detail["type"]][0] for detail in same_place))
+        remedy = _TYPES[same_place[0]["type"]][1] if len(same_place) == 1 else "write one of these"
+        return InputError(f"must be {expected}, not {_kind(_value_at(doc, path))}", remedy, doc.where(*path))
+    kind = cast(str, telling[0]["type"])
     if kind == "extra_forbidden":
-        known = _fields_at(model, path[len(at) : -1])
-        remedy = did_you_mean(str(path[-1]), known) or f"the keys here are {', '.join(sorted(known))}"
-        return InputError(f"unknown key `{shown(path[-1])}`", remedy, doc.where_key(*path))
+        return _unknown_key(doc, path, _fields_at(model, path[len(at) : -1]))
     if kind == "missing":
         return InputError(f"the key `{path[-1]}` is missing", f"add `{path[-1]}:`", doc.where(*path[:-1]))
-    where = doc.where(*path)
-    if kind in _EXPECTED:
-        what, remedy = _EXPECTED[kind]
-        return InputError(f"{what}, not {_kind(value)}", remedy, where)
+    what, remedy = _wrong_value(kind, telling[0], _value_at(doc, path))
+    return InputError(what, remedy, doc.where(*path))
+
+
+def _unknown_key(doc: Doc, path: KeyPath, known: set[str]) -> InputError:
+    key = str(path[-1])
+    if " " in key.strip():
+        remedy = "put text that holds `: ` in quotes, or it is read as a key and a value"
+    else:
+        remedy = did_you_mean(key, known) or f"the keys here are {', '.join(sorted(known))}"
+    return InputError(f"unknown key `{shown(key)}`", remedy, doc.where_key(*path))
+
+
+def _wrong_value(kind: str, detail: dict[str, Any], value: Any) -> tuple[str, str]:
+    """What is wrong with a value of the right type, and what to do."""
+    context: dict[str, Any] = detail.get("ctx", {})
     if kind == "literal_error":
-        expected = str(context.get("expected", ""))
-        options = [part.strip().strip("'") for part in expected.replace(" or ", ",").split(",")]
+        options = [part.strip().strip("'") for part in str(context["expected"]).replace(" or ", ",").split(",")]
         remedy = did_you_mean(str(value), options) or f"write one of {', '.join(options)}"
-        return InputError(f"`{shown(value)}` is not an option here", remedy, where)
+        return f"`{shown(value)}` is not an option here", remedy
     if kind == "value_error":
-        cause = context.get("error")
-        if isinstance(cause, InputError):
-            return InputError(cause.what, cause.remedy, where)
-        return InputError(str(cause), "", where)
-    what = message[0].lower() + message[1:].replace("Input should be", "should be")
-    return InputError(f"{what.replace('input should be', 'must be')}, not {_kind(value)}", "change the value", where)
+        cause = context["error"]
+        return (cause.what, cause.remedy) if isinstance(cause, Misfit) else (str(cause), "change the value")
+    if kind in ("string_too_short", "too_short") and not value:
+        return "must not be empty", "write a value, or leave the key out"
+    if kind == "string_too_long":
+        return f"longer than {context['max_length']:,} characters", "shorten it"
+    if kind == "string_pattern_mismatch":
+        words = "letters, digits, `-` and `_`" if context["pattern"].startswith("^[A-Za-z0-9][A-Za-z0-9_-]") else ""
+        return f"`{shown(value)}` does not fit here", f"use {words}" if words else f"it must match {context['pattern']}"
+    message = cast(str, detail["msg"])
+    return f"{message[0].lower()}{message[1:]}".replace(
+        "input should be", "must be"
+    ) + f", not {_kind(value)}", "change it"
 
 
 def _kind(value: Any) -> str:
