@@ -22,7 +22,7 @@ def open_engine(spec: EngineSettings) -> Engine:
         return open_vllm(spec, _folder(spec.model))
     from cai.engine.transformers import open_transformers
 
-    return open_transformers(spec, _folder(spec.model))
+    return open_transformers(spec, _folder(spec.model), announce=_announce)
 
 
 def _folder(model: str) -> str:

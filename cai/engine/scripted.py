@@ -1,4 +1,4 @@
-"""An engine that answers from a function and remembers what it was asked: for tests and for measuring everything else."""
+"""An engine that answers from a function and remembers what it was asked: for tests, and for timing all the rest."""
 
 from __future__ import annotations
 

@@ -1,0 +1,54 @@
+"""Keys and values of token prefixes already computed, so that no chain and no judge computes a prefix twice."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from torch import Tensor
+
+CHUNK = 16
+"""Tokens per remembered piece."""
+ROOT = 0
+
+Key = tuple[int, tuple[int, ...]]
+"""The number of the piece before, and this piece's tokens: equal keys mean equal prefixes."""
+
+
+class Prefixes:
+    """Pieces of CHUNK tokens, each [layers, 2, kv heads, CHUNK, size], least recently used dropped first."""
+
+    def __init__(self) -> None:
+        self._pieces: OrderedDict[Key, tuple[int, Tensor]] = OrderedDict()
+        self._numbers = ROOT
+        self.bytes = 0
+
+    def find(self, before: int, tokens: Sequence[int]) -> tuple[int, Tensor] | None:
+        """The piece with `tokens` after piece `before`, and its number."""
+        return self._pieces.get((before, tuple(tokens)))
+
+    def add(self, before: int, tokens: Sequence[int], kv: Tensor) -> int:
+        """Remember a copy of `kv` and return its number; what is known already is only touched."""
+        key = (before, tuple(tokens))
+        if key not in self._pieces:
+            self._numbers += 1
+            self._pieces[key] = (self._numbers, kv.clone())
+            self.bytes += kv.nelement() * kv.element_size()
+        return self._pieces[key][0]
+
+    def touch(self, path: Sequence[Key]) -> None:
+        """Mark the pieces of a prefix as used, the first one last: a piece without those before it is useless."""
+        for key in reversed(path):
+            if key in self._pieces:
+                self._pieces.move_to_end(key)
+
+    def shrink(self, most: int) -> None:
+        """Drop pieces until at most `most` bytes are left."""
+        while self._pieces and self.bytes > most:
+            _, kv = self._pieces.popitem(last=False)[1]
+            self.bytes -= kv.nelement() * kv.element_size()
+
+    def clear(self) -> None:
+        """Forget everything: the weights have changed."""
+        self._pieces.clear()
+        self.bytes = 0

@@ -1,0 +1,147 @@
+"""A conversation as token ids, built from segments so that a longer chain starts with the ids of a shorter one.
+
+The chat template is rendered once per sequence of roles, with marks in place of the contents, and cut at the marks.
+Its own pieces are tokenised with special tokens, contents without: `<|im_end|>` written by a user stays plain text.
+Contents that the model itself produced keep the ids it produced.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Protocol, cast
+
+from cai.engine.protocol import RecordFault, Turn
+from cai.errors import InputError
+from cai.records import Role
+
+FIXED = {"date_string": "26 Jul 2024", "enable_thinking": False}
+"""Given to every template: the date some of them print, or a run would change overnight, and no hidden reasoning."""
+
+
+class Tokenizer(Protocol):
+    """What is used of a `transformers` tokenizer."""
+
+    all_special_ids: list[int]
+    eos_token_id: int | None
+
+    def __call__(self, text: str, **kwargs: Any) -> Any: ...
+    def decode(self, token_ids: Any, **kwargs: Any) -> Any: ...
+    def apply_chat_template(self, conversation: Any, **kwargs: Any) -> Any: ...
+
+
+class ChatRenderer:
+    """Renders turns for one tokenizer and its chat template."""
+
+    def __init__(self, tokenizer: Tokenizer, name: str) -> None:
+        self._tokenizer, self._name = tokenizer, name
+        self._special = frozenset(tokenizer.all_special_ids)
+        self._anchor_ids, self._anchor_text = self._find_anchor()
+        self._pieces = lru_cache(maxsize=1024)(self._render_pieces)
+        self.plain_ids = lru_cache(maxsize=4096)(self._tokenise_plain)
+        self._template_ids = lru_cache(maxsize=4096)(self._tokenise_template)
+        try:
+            self._pieces(("user",))
+        except RecordFault as error:
+            raise InputError(f"the chat template of {name} does not work: {error}", "repair it") from error
+
+    def prompt_ids(self, turns: tuple[Turn, ...], prefill: str = "") -> tuple[int, ...]:
+        """Ids of the conversation, the generation prompt and `prefill`. Raises RecordFault if the template refuses."""
+        pieces, trims = self._pieces(tuple(turn.role for turn in turns))
+        ids: list[int] = list(self._template_ids(pieces[0], first=True))
+        for turn, trim, piece in zip(turns, trims, pieces[1:], strict=True):
+            ids += self._content_ids(turn, trim)
+            ids += self._template_ids(piece, first=False)
+        if prefill:
+            ids += self.plain_ids(prefill)
+        return tuple(ids)
+
+    def text(self, turns: tuple[Turn, ...], prefill: str = "") -> str:
+        """The same conversation as text, for servers that take a text. Special tokens in it cannot be told apart."""
+        pieces, trims = self._pieces(tuple(turn.role for turn in turns))
+        parts = [pieces[0]]
+        for turn, trim, piece in zip(turns, trims, pieces[1:], strict=True):
+            parts += [turn.content.strip() if trim else turn.content, piece]
+        return "".join(parts) + prefill
+
+    def decode(self, ids: tuple[int, ...]) -> str:
+        """The text of produced ids, its leading space kept; special tokens are left out."""
+        text = self._decode((*self._anchor_ids, *ids), skip_special_tokens=True)
+        return text[len(self._anchor_text) :] if text.startswith(self._anchor_text) else self._decode(ids)
+
+    def option_ids(self, option: str) -> tuple[tuple[int, ...], ...]:
+        """The different token sequences that spell `option` as the start of an answer: as it is, and after a space."""
+        variants = dict.fromkeys((self.plain_ids(option), self.plain_ids(" " + option)))
+        return tuple(ids for ids in variants if ids)
+
+    def _content_ids(self, turn: Turn, trim: bool) -> tuple[int, ...]:
+        ids = turn.token_ids
+        # A special token the model drew in mid-reply must not act as one when it is read back.
+        if ids and self._special.isdisjoint(ids) and self.decode(ids) == turn.content:
+            return ids
+        return self.plain_ids(turn.content.strip() if trim else turn.content)
+
+    def _tokenise_plain(self, text: str) -> tuple[int, ...]:
+        """Ids of `text` in mid-conversation, with no special tokens in it."""
+        try:
+            ids = self._encode(self._anchor_text + text, split_special_tokens=True)
+            if self._anchor_ids and ids[: len(self._anchor_ids)] != self._anchor_ids:
+                return self._encode(text, split_special_tokens=True)
+        except (TypeError, UnicodeError) as error:
+            raise RecordFault(f"the text cannot be tokenised: {error}") from error
+        return ids[len(self._anchor_ids) :]
+
+    def _tokenise_template(self, piece: str, *, first: bool) -> tuple[int, ...]:
+        if first:
+            return self._encode(piece)
+        ids = self._encode(self._anchor_text + piece)
+        anchored = ids[: len(self._anchor_ids)] == self._anchor_ids
+        return ids[len(self._anchor_ids) :] if anchored else self._encode(piece)
+
+    def _encode(self, text: str, **kwargs: Any) -> tuple[int, ...]:
+        return tuple(self._tokenizer(text, add_special_tokens=False, **kwargs)["input_ids"])
+
+    def _decode(self, ids: tuple[int, ...], **kwargs: Any) -> str:
+        kwargs = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False, **kwargs}
+        return cast(str, self._tokenizer.decode(list(ids), **kwargs))
+
+    def _find_anchor(self) -> tuple[tuple[int, ...], str]:
+        """A text to put before every segment where the tokenizer adds a space at the start of a text."""
+        for anchor in ("\n", ".", "a"):
+            ids = self._encode(anchor)
+            whole = self._encode(anchor + "b")
+            if whole == ids + self._encode("b"):
+                return (), ""
+            if whole[: len(ids)] == ids and self._decode(ids) == anchor:
+                return ids, anchor
+        return (), ""
+
+    def _render_pieces(self, roles: tuple[Role, ...]) -> tuple[tuple[str, ...], tuple[bool, ...]]:
+        """The template's text around the contents, one more than there are roles, and which contents it strips."""
+        marks = [f"zq{index}content{index}qz" for index in range(len(roles))]
+        bare = self._cut(self._apply_template(roles, marks), marks)
+        spaced = self._cut(self._apply_template(roles, [f" {mark} " for mark in marks]), marks)
+        trims = list[bool]()
+        for with_space, without in zip(spaced, bare[:-1], strict=False):
+            # A piece grows by the kept space of the content before it and by that of the content after it.
+            kept_before = int(bool(trims) and not trims[-1])
+            trims.append(len(with_space) - len(without) - kept_before < 1)
+        return bare, tuple(trims)
+
+    def _apply_template(self, roles: tuple[Role, ...], contents: list[str]) -> str:
+        messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
+        try:
+            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **FIXED)
+        except Exception as error:
+            # A template may raise anything; its message is the reason.
+            raise RecordFault(f"the chat template of {self._name} refuses this conversation: {error}") from error
+        return cast(str, text)
+
+    def _cut(self, text: str, marks: list[str]) -> tuple[str, ...]:
+        """The text between the marks. Raises RecordFault where the template left a content out or repeated it."""
+        pieces = list[str]()
+        for mark in marks:
+            if text.count(mark) != 1:
+                raise RecordFault(f"the chat template of {self._name} does not show every turn exactly once")
+            piece, _, text = text.partition(mark)
+            pieces.append(piece)
+        return (*pieces, text)
