@@ -44,8 +44,13 @@ def ask_score(one: str, judge_voice: str) -> str:
     return f"{one}\n{ASK_SCORE.replace('{judge}', judge_voice)}"
 
 
-def read_numbers(scores: OptionScores) -> tuple[tuple[float, ...] | None, float, str]:
-    """As `read_options`, with what continues to "10" taken out of "1": the log-probs are of answers that start so."""
+def read_numbers(scores: OptionScores, *, overlap: bool) -> tuple[tuple[float, ...] | None, float, str]:
+    """As `read_options`; with `overlap`, "10" is written with the token of "1" first, and "1" counts it too.
+
+    What goes on to "10" is then taken out of "1".
+    """
+    if not overlap:
+        return read_options(scores, NUMBERS)
     ten, one = math.exp(scores.logprobs[9]), math.exp(scores.logprobs[0])
     alone = max(one - ten, 0.0)
     first = math.log(alone) if alone > 0.0 else -math.inf
@@ -62,5 +67,6 @@ async def answer(engine: Engine, prompt: Prompt, reply: str, voice: str, fence: 
     """The judge's number for one reply under one principle; no order is involved."""
     turns = (Turn("user", ask_score(one_text(prompt, reply, fence), voice)),)
     scores = await engine.option_logprobs(turns, NUMBERS)
-    shares, mass, raw = read_numbers(scores)
+    overlap = engine.count_tokens(turns, "10") > engine.count_tokens(turns, "1")
+    shares, mass, raw = read_numbers(scores, overlap=overlap)
     return Score(shares, mass, raw, scores.usage)
