@@ -30,11 +30,12 @@ def holding(folder: Path, *, note: bool = True) -> Generator[None]:
     Without `note` nothing is written, so that a run can be removed from a full disk.
     """
     lock = FileLock(folder / LOCK)
-    try:
-        with naming(folder / LOCK):
+    with naming(folder / LOCK):
+        try:
             lock.acquire(timeout=PATIENCE_S)
-    except Timeout:
-        raise BusyError(f"{folder}: held by {holder(folder)}; wait for it to end or use another run name") from None
+        except Timeout:
+            what = f"{folder}: held by {holder(folder)}; wait for it to end or use another run name"
+            raise BusyError(what) from None
     try:
         if note:
             write_text(folder / HOLDER, dump_json(_me()))
