@@ -177,7 +177,7 @@ def _to_rows(grad_ND: Tensor, hidden_MD: Tensor, row_index_N: Tensor | None) -> 
 
 
 def add_rows(grad_N: Tensor, like_M: Tensor, index_N: Tensor) -> Tensor:
-    """Add rows that share an index into zeros like `like_M`, wide and in a fixed order, which index_add_ on a GPU lacks."""
+    """Add rows that share an index into zeros like `like_M`: wide, and in a fixed order, unlike index_add_ on a GPU."""
     total_M = torch.zeros(like_M.shape, dtype=wide_dtype(grad_N.dtype), device=grad_N.device)
     if total_M.is_cuda:
         total_M.index_put_((index_N.long(),), grad_N.to(total_M.dtype), accumulate=True)
