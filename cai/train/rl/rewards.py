@@ -1,0 +1,146 @@
+"""What a reply is paid: sources of reward behind one interface, and the sum of them with every part visible.
+
+A source scores samples one by one. What it cannot read is `None`: such a sample is left out of the update and counted;
+it is never paid a number somebody made up. A number that is not finite stops the run and names the prompts.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cai.errors import CaiError, InputError
+from cai.records import Prompt
+from cai.train.rl.rollout import Sample
+
+
+class Reward(Protocol):
+    """A source of reward. The text half of a sample is all that a judge sees; a reward model reads its ids."""
+
+    name: str
+
+    async def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        """One reward a sample, in order; `None` where the source could not tell."""
+        ...
+
+
+class Preference(Protocol):
+    """A judge that compares replies to one prompt (self-play, online DPO)."""
+
+    name: str
+
+    async def wins(self, samples: Sequence[Sample]) -> list[list[float | None]]:
+        """[K][K] probabilities that reply i beats reply j; `None` where unread, the diagonal is not looked at."""
+        ...
+
+
+class RewardFault(CaiError):
+    """A reward is not a finite number: the run stops before it reaches the weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class PythonReward:
+    """A user's function `f(messages, reply) -> float | None`, named as `package.module:function`."""
+
+    name: str
+    function: Callable[[list[dict[str, str]], str], float | None]
+
+    @classmethod
+    def load(cls, path: str) -> PythonReward:
+        """Import the function; raises InputError where there is none."""
+        module, _, attribute = path.partition(":")
+        try:
+            function = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise InputError(f"no reward function {path!r}: {error}", "name it as package.module:function") from error
+        return cls(path, function)
+
+    async def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        return [self.function([m.model_dump() for m in s.prompt.messages], s.text) for s in samples]
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Several sources as one: their mean minus `penalty` times their standard deviation (conservative)."""
+
+    members: tuple[Reward, ...]
+    penalty: float
+    name: str = "ensemble"
+
+    async def score(self, samples: Sequence[Sample]) -> list[float | None]:
+        columns = [await member.score(samples) for member in self.members]
+        scored: list[float | None] = []
+        for parts in zip(*columns, strict=True):
+            read = [part for part in parts if part is not None]
+            whole = len(read) == len(parts)
+            scored.append(statistics.fmean(read) - self.penalty * statistics.pstdev(read) if whole else None)
+        return scored
+
+
+def length_term(sample: Sample) -> float:
+    """Tokens of the reply, its end token included."""
+    return float(len(sample.reply_ids))
+
+
+def missing_end_term(sample: Sample) -> float:
+    """1 for a reply that was cut off, else 0."""
+    return 0.0 if sample.ended else 1.0
+
+
+def repetition_term(sample: Sample) -> float:
+    """Share of the reply's 3-grams of tokens that occurred before in it."""
+    grams = Counter(zip(sample.reply_ids, sample.reply_ids[1:], sample.reply_ids[2:], strict=False))
+    total = sum(grams.values())
+    return (total - len(grams)) / total if total else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """What each sample is paid: the sum, and every part by name before its weight."""
+
+    total: tuple[float | None, ...]
+    parts: dict[str, tuple[float | None, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class RewardSum:
+    """Sources and terms with their weights; a cost has a negative weight."""
+
+    sources: tuple[tuple[Reward, float], ...]
+    terms: tuple[tuple[str, Callable[[Sample], float], float], ...] = field(default=())
+    clip: float | None = None
+
+    async def pay(self, samples: Sequence[Sample]) -> Payment:
+        """Score all samples by every source. Raises RewardFault naming the prompts of non-finite rewards."""
+        columns: list[tuple[str, float, Sequence[float | None]]] = []
+        for source, weight in self.sources:
+            columns.append((source.name, weight, await source.score(samples)))
+        for name, term, weight in self.terms:
+            columns.append((name, weight, [term(sample) for sample in samples]))
+        for name, _, values in columns:
+            _refuse_non_finite(name, samples, values)
+        if not columns:
+            return Payment((0.0,) * len(samples), {})
+        total: list[float | None] = []
+        for row in zip(*(values for _, _, values in columns), strict=True):
+            read = [weight * part for (_, weight, _), part in zip(columns, row, strict=True) if part is not None]
+            total.append(self._clipped(math.fsum(read)) if len(read) == len(row) else None)
+        return Payment(tuple(total), {name: tuple(values) for name, _, values in columns})
+
+    def _clipped(self, value: float) -> float:
+        return value if self.clip is None else min(max(value, -self.clip), self.clip)
+
+
+def _refuse_non_finite(name: str, samples: Sequence[Sample], values: Sequence[float | None]) -> None:
+    bad = [s.prompt for s, v in zip(samples, values, strict=True) if v is not None and not math.isfinite(v)]
+    if bad:
+        raise RewardFault(f"reward {name!r} is not finite for prompts {', '.join(_ids(bad))}; nothing was updated")
+
+
+def _ids(prompts: Sequence[Prompt]) -> list[str]:
+    return sorted({prompt.id for prompt in prompts})[:8]

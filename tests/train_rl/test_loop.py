@@ -1,0 +1,219 @@
+"""The loop on a bandit whose optimum is known, and what happens when it is cut up, killed or fed nonsense."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from cai.config.rl import KL, RewardTerms, RLSettings, Rollout, Update, Watch
+from cai.train.rl.experience import empty_experience
+from cai.train.rl.loop import Loop, Task
+from cai.train.rl.rewards import RewardFault, RewardSum, missing_end_term
+from cai.train.rl.rollout import Sample
+from cai.train.rl.update import _gradients, score
+from tests.train_rl.small import (
+    LETTERS,
+    LetterPreference,
+    LetterReward,
+    SmallEngine,
+    learner_for,
+    prompt,
+    small_model,
+)
+
+TABLE = {"a": 0.0, "b": 0.2, "c": 1.0, "d": 0.4, "e": -0.5}
+METHODS = ("ppo", "grpo", "rloo", "spo", "online-dpo")
+
+
+def settings(steps: int = 40, **changes) -> RLSettings:
+    return RLSettings(
+        steps=steps,
+        save_every=changes.pop("save_every", 1000),
+        rollout=Rollout(prompts_per_step=6, replies=4, max_tokens=1),
+        kl=changes.pop("kl", KL(coefficient=0.0)),
+        update=changes.pop("update", Update(learning_rate=1e-2, micro_prompts=3, epochs=2)),
+        watch=changes.pop("watch", Watch(every=1000, prompts=2)),
+        **changes,
+    )
+
+
+def task(name: str = "grpo", reward=None, **changes) -> Task:
+    source = reward or LetterReward(TABLE)
+    return Task(
+        prompts=[prompt(letter) for letter in "abcde"],
+        watch_prompts=[prompt("ab"), prompt("cd")],
+        rewards=RewardSum(((source, 1.0),)),
+        held_out=LetterReward(TABLE, "held-out"),
+        preference=LetterPreference(TABLE) if name in ("spo",) else None,
+        **changes,
+    )
+
+
+def run(name, folder, options, work=None, seed=0, on_step=lambda step, metrics: None):
+    torch.set_num_threads(1)
+    loop = Loop(learner_for(name, options, seed=seed), SmallEngine(), work or task(name), options, folder)
+    return loop, loop.go(on_step)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+def test_every_method_finds_the_best_arm(name, seed, tmp_path):
+    options = settings(30, seed=seed)
+    if name == "online-dpo":
+        options = options.model_copy(
+            update={"online_dpo": options.online_dpo.model_copy(update={"preference_scale": 8.0})}
+        )
+    shares = []
+    _, reason = run(name, tmp_path, options, seed=seed, on_step=lambda s, m: shares.append(m["reward"]))
+    assert reason == "done"
+    assert sum(shares[-5:]) / 5 > 0.8, shares[-5:]
+    assert shares[0] < 0.5
+
+
+def read_metrics(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if "seconds" not in k} for line in lines]
+
+
+@pytest.mark.parametrize("name", ["ppo", "grpo"])
+def test_a_killed_run_goes_on_with_the_same_curve(name, tmp_path):
+    options = settings(8, save_every=3, watch=Watch(every=2, prompts=2))
+    run(name, tmp_path / "whole", options)
+
+    class Kill(BaseException):
+        pass
+
+    def die(step, metrics):
+        if step == 5:
+            raise Kill
+
+    with pytest.raises(Kill):
+        run(name, tmp_path / "cut", options, on_step=die)
+    assert len(read_metrics(tmp_path / "cut")) == 5
+    run(name, tmp_path / "cut", options)
+    assert read_metrics(tmp_path / "cut") == read_metrics(tmp_path / "whole")
+    assert (tmp_path / "cut/evaluations.jsonl").read_text() == (tmp_path / "whole/evaluations.jsonl").read_text()
+
+
+def ragged_samples():
+    generator = torch.Generator().manual_seed(5)
+    samples = []
+    for p in ("a", "bcd", "ab", "e"):
+        for _ in range(4):
+            size = int(torch.randint(1, 6, (1,), generator=generator))
+            ids = tuple(int(t) for t in torch.randint(3, 8, (size,), generator=generator))
+            prompt_ids = SmallEngine().encode((), "") + tuple({v: k for k, v in LETTERS.items()}[c] for c in p)
+            samples.append(Sample(prompt(p), prompt_ids, ids, "", False, (0.0,) * size))
+    return samples
+
+
+def experience_for(name, options, learner):
+    generator = torch.Generator().manual_seed(6)
+    e = score(learner, empty_experience(ragged_samples(), 4), options)
+    noise = 0.3 * torch.randn(e.old_logp_BT.shape, generator=generator)
+    rewards = torch.randn(len(e.samples), generator=generator)
+    wins = torch.rand(len(e.samples) // 4, 4, 4, generator=generator) if name == "spo" else None
+    e = replace(e, old_logp_BT=(e.old_logp_BT + noise) * e.mask_BT, reward_B=rewards, wins_GKK=wins)
+    return learner.method.credit(e, 0.1)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_gradients_do_not_depend_on_the_micro_batches(name):
+    grads = []
+    for micro in (1, 4):
+        options = settings(1, update=Update(micro_prompts=micro), kl=KL(coefficient=0.1))
+        learner = learner_for(name, options)
+        e = experience_for(name, options, learner)
+        _gradients(learner, e, 0.1, learner.method.count(e), options, 0)
+        grads.append([p.grad.clone() for p in learner.policy.parameters() if p.grad is not None])
+    assert grads[0]
+    for one, whole in zip(*grads, strict=True):
+        torch.testing.assert_close(one, whole, atol=2e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_stands_in_the_padding_changes_nothing(name):
+    options = settings(1, kl=KL(coefficient=0.1))
+    grads = []
+    for rubbish in (0.0, 7.0):
+        learner = learner_for(name, options)
+        e = experience_for(name, options, learner)
+        outside = (1 - e.mask_BT) * rubbish
+        e = replace(
+            e,
+            old_logp_BT=e.old_logp_BT - outside,
+            ref_logp_BT=e.ref_logp_BT - outside,
+            value_BT=e.value_BT + outside,
+        )
+        e = learner.method.credit(e, 0.1)
+        _gradients(learner, e, 0.1, learner.method.count(e), options, 0)
+        grads.append([p.grad.clone() for p in learner.policy.parameters() if p.grad is not None])
+    for clean, dirty in zip(*grads, strict=True):
+        torch.testing.assert_close(clean, dirty, atol=1e-6, rtol=1e-5)
+
+
+def test_engine_and_trainer_agree_on_the_first_rollout(tmp_path):
+    seen = []
+    run("grpo", tmp_path, settings(1), on_step=lambda step, metrics: seen.append(metrics))
+    assert seen[0]["parity_max"] < 1e-4
+
+
+def test_an_unread_reward_leaves_its_group_out_and_is_counted(tmp_path):
+    seen = []
+    unread = LetterReward({**TABLE, "a": None, "b": None, "c": None, "d": None, "e": None, "": None, "?": None})
+    loop, _ = run("grpo", tmp_path, settings(1), task(reward=unread), on_step=lambda s, m: seen.append(m))
+    assert seen[0]["unread"] == 24
+    assert seen[0]["left_out"] == 24
+    assert seen[0]["updates"] == 0
+    fresh = small_model(0).state_dict()
+    assert all(torch.equal(v, fresh[k]) for k, v in loop.learner.policy.model.state_dict().items())
+
+
+def test_a_reward_that_is_not_finite_stops_with_the_prompts(tmp_path):
+    broken = LetterReward(dict.fromkeys([*TABLE, "", "?"], math.nan))
+    with pytest.raises(RewardFault, match="|".join(prompt(letter).id for letter in "abcde")):
+        run("grpo", tmp_path, settings(3), task(reward=broken))
+
+
+def test_truncated_replies_are_left_out_when_so_set(tmp_path):
+    seen = []
+    options = settings(1, reward=RewardTerms(drop_truncated=True))
+    run("ppo", tmp_path, options, on_step=lambda step, metrics: seen.append(metrics))
+    assert seen[0]["left_out"] == pytest.approx(24 * (1 - seen[0]["ended"]))
+
+
+def test_terms_are_visible_by_name(tmp_path):
+    seen = []
+    work = replace(task(), rewards=RewardSum(((LetterReward(TABLE), 1.0),), (("missing_end", missing_end_term, -2.0),)))
+    run("grpo", tmp_path, settings(1), work, on_step=lambda step, metrics: seen.append(metrics))
+    m = seen[0]
+    assert m["reward/missing_end"] == pytest.approx(1 - m["ended"])
+    assert m["reward"] == pytest.approx(m["reward/letters"] - 2 * m["reward/missing_end"])
+
+
+def test_kl_stops_the_run_at_its_bound_and_holds_it_with_a_coefficient(tmp_path):
+    _, reason = run("grpo", tmp_path / "free", settings(30, kl=KL(coefficient=0.0, stop_at=0.3)))
+    assert reason == "kl"
+    held = []
+    run("grpo", tmp_path / "held", settings(30, kl=KL(coefficient=2.0)), on_step=lambda s, m: held.append(m["kl"]))
+    assert max(held) < 0.3
+
+
+def test_hacking_is_named_and_stops_the_run(tmp_path):
+    # Paid for "e", which the held-out judge dislikes most.
+    work = replace(
+        task(reward=LetterReward({"e": 1.0})),
+        watch_prompts=[prompt(a + b) for a in "abcde" for b in "abcde"],
+        held_out=LetterReward({"e": -1.0, "c": 1.0}, "held-out"),
+    )
+    options = settings(60, watch=Watch(every=10, prompts=25, stop_on="hacking"))
+    loop, reason = run("grpo", tmp_path, options, work)
+    assert reason == "hacking"
+    names = {warned["name"] for warned in loop.journal.warnings()}
+    assert "reward_up_verdict_down" in names or "distinct_collapse" in names
+    last = (tmp_path / "evaluations.jsonl").read_text().splitlines()[-1]
+    assert len(json.loads(last)["transcripts"]) == 10
