@@ -1,4 +1,4 @@
-"""Settings of `cai label`: how replies are sampled, how the judge is asked, how its answers become preferences."""
+"""Settings of `cai label`: where replies come from, how the judge is asked, how its answers become preferences."""
 
 from __future__ import annotations
 
@@ -12,22 +12,44 @@ from cai.config.engine import EngineSettings
 Mode = Literal["logprob", "cot", "score", "list", "text"]
 Orders = Literal["both", "one"]
 Inconsistent = Literal["average", "tie"]
-Principles = Literal["random", "weighted", "stratified", "all"]
+Principles = Literal["random", "weighted", "stratified", "all", "priority"]
 Plan = Literal["all", "tournament", "best-worst"]
 Panel = Literal["mean", "majority", "weighted"]
 
 
 class LabelSettings(Settings):
-    """Everything that decides what a label is; the models behind policy and judge are in the `engine` section."""
+    """Everything that decides what a label is. The `engine` section's model samples, and judges where no other does."""
 
-    replies: int = Field(2, ge=2, le=16)
+    constitution: str = "default"
+    """Constitution: a YAML file, or the name of a shipped one."""
+    prompts: str = "testbed"
+    """Prompts to sample replies for: a JSONL, CSV, Parquet or text file, a dataset, or `testbed`."""
+    column: str = ""
+    """Column that holds the prompts; a known name is found by itself."""
+    split: str = ""
+    """Split of a dataset that has several."""
+    replies: str = ""
+    """Judge the replies in this file instead of sampled ones: rows with a prompt and a list `replies`."""
+    pairs: str = ""
+    """Judge the pairs in this file instead: rows with `chosen` and `rejected`, or `reply_a` and `reply_b`."""
+    critique: str = ""
+    """Judge draft against final reply of this critique run instead."""
+    run: str = "label"
+    """Name of the run's folder in runs/; the same name again resumes."""
+    limit: int | None = Field(None, ge=1)
+    """Use only so many prompts from the start."""
+    seed: int = Field(0, ge=0)
+    """Seed of everything random in the run."""
+    samples: int = Field(2, ge=2, le=16)
     """Replies sampled per prompt; equal ones are judged once."""
-    temperature: float = Field(1.0, gt=0.0, le=4.0)
-    """Temperature of all replies of a prompt: candidates of one pair come from the same one."""
+    temperature: float = Field(1.0, gt=0.0, le=5.0)
+    """Sampling temperature of the replies: candidates of one pair come from the same one."""
     top_p: float = Field(1.0, gt=0.0, le=1.0)
-    """Nucleus of the replies."""
+    """Sample from the likeliest tokens that make up this share."""
     max_tokens: int = Field(256, ge=1)
     """Most tokens of a reply."""
+    judges: tuple[EngineSettings, ...] = ()
+    """The models that judge, where it is not the engine's."""
     mode: Mode = "logprob"
     """How the judge answers: logprob (letter), cot (reason, then letter), score (1-10), list (ranks), text (words)."""
     best_of: bool = False
@@ -37,15 +59,13 @@ class LabelSettings(Settings):
     inconsistent: Inconsistent = "average"
     """Where the two orders name different replies: average their probabilities, or call it a tie."""
     principles: Principles = "random"
-    """Principles per prompt: random (one), weighted (one, by weight x 2^priority), stratified (one, dealt out), all."""
+    """Principles a label: random, weighted (one by weight), stratified (one dealt out), all, priority (all, by it)."""
     plan: Plan = "all"
     """With more than two replies: judge all pairs, a knock-out tournament, or only to find the best and the worst."""
     panel: Panel = "mean"
     """Several judges: mean (of log-odds), majority, or weighted (learnt from people, see `weights`)."""
     weights: str = ""
-    """File with the judges' learnt weights, as `--people` writes it (weights.json)."""
-    judges: tuple[EngineSettings, ...] = ()
-    """The judges; with none given, the model of the `engine` section judges its own replies."""
+    """File with the judges' learnt weights: the weights.json of a run that read people's answers."""
     examples: bool = True
     """Show the constitution's `judge_examples` to the judge (modes logprob and text)."""
     cot_samples: int = Field(1, ge=1, le=32)
@@ -57,18 +77,22 @@ class LabelSettings(Settings):
     words_tokens: int = Field(64, ge=1)
     """Mode text: most tokens of a verdict."""
     canaries: float = Field(0.05, ge=0.0, le=1.0)
-    """Share of prompts on which the judge also meets a canary reply; the first eight always do."""
+    """Share of prompts on which the judge also meets a canary reply; the first eight always do, unless it is 0."""
     min_margin: float = Field(0.0, ge=0.0, le=0.5)
     """Leave pairs out of the export whose probability is nearer than this to one half."""
     human_fraction: float = Field(0.0, ge=0.0, le=1.0)
     """Share of the labels written out for people to answer: people.csv and people.jsonl."""
     max_unread: float = Field(0.02, ge=0.0, le=1.0)
-    """Share of unread judge answers above which the run is flagged and ends with exit code 1."""
+    """Share of unread judge answers above which the run is flagged and the exit code is 1."""
+    attempts: int = Field(3, ge=1)
+    """Attempts at one record before it is quarantined."""
     max_error_rate: float = Field(0.05, ge=0.0, le=1.0)
-    """Share of quarantined records above which the run ends with exit code 1."""
-    price_in: float | None = Field(None, ge=0.0)
-    """Price of a million prompt tokens, for the cost lines."""
-    price_out: float | None = Field(None, ge=0.0)
-    """Price of a million completion tokens."""
-    seed: int = Field(0, ge=0)
-    """Seed of the run; every record derives its own from it."""
+    """Share of quarantined records above which the exit code is 1."""
+    skip_bad_rows: bool = False
+    """Count unreadable rows and go on without them."""
+    max_cost: float | None = Field(None, gt=0.0)
+    """Stop a stage before it costs more than this; needs a price; resumable."""
+    price_in: float = Field(0.0, ge=0.0)
+    """Price of a million prompt tokens."""
+    price_out: float = Field(0.0, ge=0.0)
+    """Price of a million tokens written by the model."""

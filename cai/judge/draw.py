@@ -1,4 +1,4 @@
-"""Which principles judge a prompt's replies: one at random, one by weight, evenly by category, or all of them."""
+"""Which principles judge a prompt's replies: one at random, one by weight, dealt evenly by category, or all."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def judging(constitution: Constitution) -> tuple[Principle, ...]:
     return voiced
 
 
-def importance(principle: Principle) -> float:
-    """Weight, doubled by each step of priority."""
-    return principle.weight * 2.0**principle.priority
+def importance(principle: Principle, how: Principles) -> float:
+    """What a principle counts where several judge one label: its weight, with `priority` doubled by each step of it."""
+    return principle.weight * (2.0**principle.priority if how == "priority" else 1.0)
 
 
 def draw_principles(constitution: Constitution, how: Principles, run_seed: int) -> Draw:
@@ -38,11 +38,11 @@ def draw_principles(constitution: Constitution, how: Principles, run_seed: int) 
     so it depends on the order of the prompts too: it must be asked in input order, once per prompt.
     """
     voiced = judging(constitution)
-    if how == "all":
+    if how in ("all", "priority"):
         return lambda prompt: voiced
     if how == "stratified":
         return _dealt(voiced, run_seed)
-    weights = [importance(principle) for principle in voiced] if how == "weighted" else None
+    weights = [principle.weight for principle in voiced] if how == "weighted" else None
 
     def one(prompt: Prompt) -> tuple[Principle, ...]:
         return tuple(Random(seed_for(run_seed, "principle", prompt.id)).choices(voiced, weights))

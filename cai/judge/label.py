@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from cai.config.label import Inconsistent, Panel, Plan
+from cai.config.label import Inconsistent, Panel, Plan, Principles
 from cai.constitution.model import Principle
 from cai.errors import RecordFault
 from cai.judge.canaries import CANARIES, CANARY
@@ -49,6 +49,7 @@ class Combining:
     """How verdicts become probabilities, and which replies meet."""
 
     constitution: str
+    principles: Principles = "random"
     plan: Plan = "all"
     panel: Panel = "mean"
     weights: Mapping[str, float] | None = None
@@ -56,7 +57,7 @@ class Combining:
 
     def p_a(self, votes: Sequence[Verdict], principles: Sequence[Principle]) -> float | None:
         """The probability that reply a is better."""
-        weight = {principle.id: importance(principle) for principle in principles}
+        weight = {principle.id: importance(principle, self.principles) for principle in principles}
         return combine(votes, weight, panel=self.panel, weights=self.weights, inconsistent=self.inconsistent)
 
 
@@ -124,7 +125,7 @@ async def _compare_all(task: Task, judges: Sequence[Judge], asking: Asking, comb
             Comparison(a=a, b=b, votes=votes, p_a=combining.p_a(votes, task.principles))
             for (a, b), votes in whole.votes.items()
         )
-        return _Judged(comparisons, whole.usage, whole.rewards)
+        return _Judged(comparisons, whole.usage, _rewards(whole, len(judges), task.principles, combining))
     spent: list[Usage] = []
 
     async def compare(a: int, b: int) -> Comparison:
@@ -134,6 +135,21 @@ async def _compare_all(task: Task, judges: Sequence[Judge], asking: Asking, comb
 
     comparisons = await run_plan(combining.plan, len(task.replies), compare)
     return _Judged(comparisons, sum(spent, Usage()))
+
+
+def _rewards(
+    whole: Asked, judges: int, principles: Sequence[Principle], combining: Combining
+) -> tuple[float | None, ...] | None:
+    """Each reply's mean number over judges and principles; None where one is missing: replies must stay comparable."""
+    if whole.rewards is None:
+        return None
+    weights = [importance(principle, combining.principles) for principle in principles] * judges
+    return tuple(
+        None
+        if len(known := [n for n in numbers if n is not None]) < len(numbers)
+        else sum(n * w for n, w in zip(known, weights, strict=True)) / sum(weights)
+        for numbers in whole.rewards
+    )
 
 
 async def _ask_whole(

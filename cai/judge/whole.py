@@ -9,7 +9,6 @@ from itertools import combinations, product
 from random import Random
 
 from cai.constitution.model import Principle
-from cai.judge.draw import importance
 from cai.judge.modes import list, score
 from cai.judge.panel import SECOND_TEMPERATURE, TRIES, Asking, Judge
 from cai.judge.prompts import fence_for
@@ -20,11 +19,12 @@ from cai.seeds import content_id, seed_for
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Verdicts by pair (i, j) of reply positions with i < j, direct rewards where the mode gives them, and the cost."""
+    """Verdicts by pair (i, j) of reply positions with i < j, the cost, and direct rewards where the mode gives them."""
 
     votes: dict[tuple[int, int], tuple[Verdict, ...]]
     usage: Usage
-    rewards: tuple[float | None, ...] | None = None
+    rewards: tuple[tuple[float | None, ...], ...] | None = None
+    """Mode score: by reply, one per judge and principle in that nesting."""
 
 
 async def ask_scores(
@@ -43,21 +43,14 @@ async def ask_scores(
         )
         for i, j in combinations(range(len(replies)), 2)
     }
-    weights = [importance(principle) for _, principle in cells]
-    rewards = tuple(_mean([row[i].reward for row in rows], weights) for i in range(len(replies)))
-    return Asked(votes, sum((s.usage for s in flat), Usage()), rewards)
+    numbers = tuple(tuple(row[i].reward for row in rows) for i in range(len(replies)))
+    return Asked(votes, sum((s.usage for s in flat), Usage()), numbers)
 
 
 def _score_verdict(judge: Judge, principle: Principle, a: score.Score, b: score.Score) -> Verdict:
     p = None if a.shares is None or b.shares is None else score.p_above(a.shares, b.shares)
     raw, mass = f"{a.raw}\n{b.raw}", min(a.mass, b.mass)
     return Verdict(principle=principle.id, judge=judge.name, mode="score", order="ab", p_a=p, mass=mass, raw=raw)
-
-
-def _mean(values: Sequence[float | None], weights: Sequence[float]) -> float | None:
-    """The weighted mean; None where any value is, so that replies of one prompt stay comparable."""
-    known = [(v, w) for v, w in zip(values, weights, strict=True) if v is not None]
-    return None if len(known) < len(values) else sum(v * w for v, w in known) / sum(w for _, w in known)
 
 
 async def ask_lists(
