@@ -56,8 +56,14 @@ class Rows:
 
     def body(self) -> dict[str, Tensor]:
         """Keyword arguments for the model's own forward."""
-        body = {"input_ids": self.input_ids_BT, "position_ids": self.position_ids_BT}
-        return body if self.mask_B1TT is None else {**body, "attention_mask": self.mask_B1TT}
+        if self.mask_B1TT is None:
+            # Positions are left to the model: given ones that restart on padding would make it build a dense mask.
+            return {"input_ids": self.input_ids_BT}
+        return {
+            "input_ids": self.input_ids_BT,
+            "position_ids": self.position_ids_BT,
+            "attention_mask": self.mask_B1TT,
+        }
 
     @property
     def lengths(self) -> Tensor:

@@ -30,9 +30,9 @@ PREFERENCE = {
 """Name and loss of B pairs: `loss(PairScores, **numbers) -> [B]`."""
 
 
-def sft_loss(logp_N: Tensor, weight_N: Tensor) -> Tensor:
-    """Negative log-likelihood of each scored token times its example's weight, [N]."""
-    return -logp_N * weight_N
+def sft_loss(logp_N: Tensor) -> Tensor:
+    """Negative log-likelihood of each scored token, [N]."""
+    return -logp_N
 
 
 def bradley_terry_loss(chosen_B: Tensor, rejected_B: Tensor, p_B: Tensor, margin_B: Tensor | None = None) -> Tensor:

@@ -100,8 +100,7 @@ def test_reward_losses_by_hand() -> None:
     padded = best_of_k_loss(torch.tensor([[0.693147, 0.0, inf]]), torch.tensor([[0.5, 0.5, 0.0]]))
     assert padded.item() == pytest.approx(0.752039, abs=1e-5)
     assert centring_loss(two, one_).item() == pytest.approx(9.0)
-    # two tokens of log-prob -1 and -3 with weights 1 and 0.5: 1 and 1.5
-    assert sft_loss(torch.tensor([-1.0, -3.0]), torch.tensor([1.0, 0.5])).tolist() == [1.0, 1.5]
+    assert sft_loss(torch.tensor([-1.0, -3.0])).tolist() == [1.0, 3.0]
 
 
 @pytest.mark.parametrize("name", LOSSES)
