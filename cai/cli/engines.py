@@ -25,6 +25,14 @@ def open_engine(spec: EngineSettings) -> Engine:
     return open_transformers(spec, _folder(spec.model), announce=_announce)
 
 
+def check_engine(spec: EngineSettings) -> None:
+    """Check a local model's files without loading it, so that no model loads when another one is wrong."""
+    if spec.kind != "openai":
+        from cai.engine.files import find_model
+
+        find_model(_folder(spec.model), spec.revision)
+
+
 def _folder(model: str) -> str:
     """The built-in model's folder for "tiny", any other name as it is."""
     if model != "tiny" or Path(model).is_dir():
