@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from cai.store.faults import naming
+from cai.store.faults import StoreError, naming
 
 MANIFEST = "manifest.json"
 
@@ -46,7 +46,7 @@ def sync_folder(folder: Path) -> None:
 
 def sweep(folder: Path) -> None:
     """Remove what a killed writer left; called with the lock held."""
-    for leftover in folder.glob(".*.tmp"):
+    for leftover in folder.rglob(".*.tmp"):
         leftover.unlink(missing_ok=True)
 
 
@@ -62,7 +62,10 @@ def read_json(path: Path) -> dict[str, object]:
     if not path.exists():
         return {}
     with naming(path, "read"):
-        return json.loads(path.read_text("utf-8"))
+        try:
+            return json.loads(path.read_text("utf-8"))
+        except ValueError as fault:
+            raise StoreError(f"{path}: not JSON any more: {fault}; remove it, and the same command goes on") from fault
 
 
 def dump_json(value: object) -> str:

@@ -17,13 +17,14 @@ from cai.store import files, parquet
 from cai.store.faults import naming
 from cai.store.identity import canonical, differences
 from cai.store.journal import Journal
-from cai.store.lock import holding
+from cai.store.lock import HOLDER, LOCK, holding
 from cai.store.reader import M, Reader, Stored, Totals
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 JOURNAL, ABOUT = "journal.sqlite", "about.json"
+_RESERVED = {JOURNAL, LOCK, HOLDER, files.MANIFEST}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -50,19 +51,28 @@ class Run:
 
     def write_export(self, name: str, parts: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
         """Write a Parquet file in one step and return its number of rows; equal rows give equal bytes."""
-        with files.replacing(self.folder / name) as file:
+        with files.replacing(self._own(name)) as file:
             count = parquet.write(file, parts, schema)
         files.add_to_manifest(self.folder, name)
         return count
 
     def write_text(self, name: str, text: str) -> None:
         """Write a UTF-8 text file in one step."""
-        files.write_text(self.folder / name, text)
+        files.write_text(self._own(name), text)
         files.add_to_manifest(self.folder, name)
 
     def write_about(self, facts: Mapping[str, object]) -> None:
         """Merge facts into about.json: a key given replaces the one there. Times and hardware belong here."""
         self.write_text(ABOUT, files.dump_json({**files.read_json(self.folder / ABOUT), **facts}))
+
+    def _own(self, name: str) -> Path:
+        """The path of a file a stage writes, by a name in the run's folder such as `sft.parquet` or `model/card.md`."""
+        assert name not in _RESERVED, name
+        assert all(_NAME.fullmatch(part) for part in name.split("/")), name
+        path = self.folder / name
+        with naming(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
 
 def run_folder(base: Path, name: str) -> Path:
