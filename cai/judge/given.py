@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,11 @@ class GivenFile:
         if not good:
             raise InputErrors([*problems[:1], InputError("the file holds no rows to judge", where=Where(self.path))])
         return good
+
+    def fingerprint(self) -> str:
+        """A hash of the file's content: a resumed run must find the same rows."""
+        with self.path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
 
     def _rows(self) -> Iterator[Given | InputError]:
         if not self.path.is_file():

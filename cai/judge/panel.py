@@ -14,9 +14,9 @@ from random import Random
 
 from cai.config.label import Mode, Orders
 from cai.constitution.model import JudgeExample, Principle
-from cai.engine.protocol import Engine
-from cai.judge.modes import cot, logprob, text
-from cai.judge.prompts import fence_for
+from cai.engine.protocol import Engine, Turn
+from cai.judge.modes import cot, list, logprob, score, text
+from cai.judge.prompts import fence_for, many_text, one_text
 from cai.judge.question import Answer, Question
 from cai.records import Order, Prompt, Usage, Verdict
 from cai.seeds import content_id, seed_for
@@ -77,6 +77,20 @@ async def ask_pair(
 
     got = await asyncio.gather(*(one(*cell) for cell in cells))
     return tuple(verdict for verdict, _ in got), sum((usage for _, usage in got), Usage())
+
+
+def first_question(prompt: Prompt, replies: Sequence[str], principle: Principle, asking: Asking) -> tuple[Turn, ...]:
+    """The turns of the first question about these replies, to be shown to a person."""
+    fence, voice = fence_for(asking.seed, prompt, replies), principle.judge
+    if asking.mode == "score":
+        return (Turn("user", score.ask_score(one_text(prompt, replies[0], fence), voice)),)
+    if asking.mode == "list":
+        ask = list.ask_best if asking.best_of else list.ask_rank
+        return (Turn("user", ask(many_text(prompt, replies, fence), voice)),)
+    question = Question(prompt, replies[0], replies[-1], "ab", voice, fence, asking.seed, asking.examples)
+    if asking.mode == "cot":
+        return (Turn("user", cot.ask_reason(question.text, voice)),)
+    return logprob.turns(question) if asking.mode == "logprob" else text.turns(question)
 
 
 async def ask(engine: Engine, question: Question, asking: Asking) -> Answer:

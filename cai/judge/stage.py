@@ -48,7 +48,7 @@ def samples_identity(policy: Engine, *, K: int, like: Sampling, run_seed: int) -
 
 
 def label_identity(
-    judges: Sequence[Judge], asking: Asking, combining: Combining, *, principles: str, canaries: float, source: str
+    judges: Sequence[Judge], asking: Asking, combining: Combining, *, canaries: float, source: str
 ) -> dict[str, object]:
     """Everything a label depends on but the prompt and its replies."""
     return {
@@ -63,7 +63,7 @@ def label_identity(
         "cot": [asking.cot_samples, asking.cot_tokens, asking.cot_clamp],
         "words_tokens": asking.words_tokens,
         "seed": asking.seed,
-        "principles": principles,
+        "principles": combining.principles,
         "plan": combining.plan,
         "panel": combining.panel,
         "weights": dict(combining.weights or {}),

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cai.errors import InputError, Where
 from cai.judge.combine import log_odds
 from cai.records import Record
 
@@ -21,6 +23,15 @@ class Weights(Record):
 
     judges: dict[str, float]
     n: int
+
+
+def read_weights(path: Path) -> Weights:
+    """Weights written by an earlier run. Raises InputError."""
+    try:
+        return Weights.model_validate_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        what = f"not a file of judges' weights: {str(error).splitlines()[0]}"
+        raise InputError(what, "give the weights.json of a run that read people's answers", Where(path)) from error
 
 
 def learn_weights(ps: Sequence[Mapping[str, float]], outcomes: Sequence[float], *, ridge: float = 1.0) -> Weights:

@@ -1,5 +1,8 @@
 """What a finished label stage writes into its run: pairs, diagnostics, the card, and the sample for people."""
 
+# pyright: standard
+# (pyarrow has no types)
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
