@@ -138,7 +138,8 @@ class _Resolver:
             self._judge_example(item, index)
 
     def _items(self, key: str, adapter: TypeAdapter[ItemT]) -> Iterator[tuple[int, ItemT]]:
-        top = cast("dict[str, Any]", self.doc.value) if isinstance(self.doc.value, dict) else {}
+        value: object = self.doc.value
+        top = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
         items = top.get(key)
         for index, item in enumerate(cast("list[Any]", items) if isinstance(items, list) else ()):
             try:

@@ -29,8 +29,7 @@ class Misfit(ValueError):
 
 _TYPES = {
     "string_type": ("text", "put it in quotes if it is meant as text"),
-    "int_type": ("a whole number", "write digits without quotes"),
-    "int_from_float": ("a whole number", "write it without a fraction"),
+    "int_type": ("a whole number", "write digits, without quotes or a fraction"),
     "float_type": ("a number", "write it without quotes"),
     "bool_type": ("true or false", "write true or false without quotes"),
     "tuple_type": ("a list", "start each item with `- `"),
