@@ -24,7 +24,8 @@ PROBLEMS = {
 """Every problem and what it means, the worst first: the first one found is the reason of a drop."""
 
 _PREAMBLE = re.compile(
-    r"\W*(?:(?:sure|certainly|of course|okay|ok|absolutely|yes|great|understood|thank you)\b[^\n:]{0,40}?[\s,.!:]+){0,2}"
+    r"\W*(?:(?:sure|certainly|of course|okay|ok|absolutely|yes|great|understood|thank you)\b"
+    r"[^\n:]{0,40}?[\s,.!:]+){0,2}"
     r"(?:here(?:['’]s| is| are)|this is|below is|i(?:['’]ve| have))\b[^\n:]{0,60}?"
     r"\b(?:revis\w+|rewr\w+|updated|improved|edited|corrected|new (?:reply|response|version|answer))\b",
     re.I,
@@ -43,6 +44,9 @@ _CLOSERS = re.compile(
     r"|is there anything else|happy to help|good luck|take care)\b",
     re.I,
 )
+# Most replies have none of these: the slow search runs only where a quick one says that it may succeed.
+_MAY_CLOSE = re.compile("let me|hope th|feel f|have a|anything e|happy t|good l|take c")
+_MAY_REPEAT = re.compile(r"(.)\1\1\1\1\1\1\1")  # three times faster than {7}
 _SAME_CHARACTER = re.compile(r"([^\s\w.\-_=*#])\1{7,}|(\w)\2{19,}|([.\-_=*#])\3{119,}")
 _EMOJI = re.compile("[\u2600-\u27bf\U0001f000-\U0001faff]")
 MOST_CLOSERS = 2
@@ -101,8 +105,8 @@ def _echoes(reply: str, critique: str, before: str) -> bool:
 
 def _loops(reply: str) -> bool:
     return (
-        len(_CLOSERS.findall(reply)) > MOST_CLOSERS
-        or _SAME_CHARACTER.search(reply) is not None
+        (_MAY_CLOSE.search(reply.lower()) is not None and len(_CLOSERS.findall(reply)) > MOST_CLOSERS)
+        or (_MAY_REPEAT.search(reply) is not None and _SAME_CHARACTER.search(reply) is not None)
         or len(_EMOJI.findall(reply)) > MOST_EMOJI
     )
 
