@@ -14,6 +14,7 @@ Schedule = Literal["cosine", "linear", "constant"]
 class TrainSettings(Settings):
     """One training: which model on which data by which numbers. The method itself is the command's first word."""
 
+    run: str = Field("", description="Run folder in runs/; by default `critique` for sft and `label` for the rest.")
     model: str = Field("tiny", description="`tiny` (built in), a model folder, or a hub name.")
     revision: str = Field("", description="Revision of a hub name; the default branch if empty.")
     data: list[str] = Field(

@@ -71,17 +71,18 @@ def compute_reference(
     from accelerate.utils import gather_object
 
     state = PartialState()
-    model = model.to(state.device).eval()
+    device = state.device or torch.device("cpu")
+    model = model.to(device).eval()
     collate = Collator(items, pad, share, attention)
     order = sorted(range(len(items)), key=lambda i: items[i].longest)
     chunks = [order[i : i + size] for i in range(0, len(order), size)]
     found: list[tuple[int, list[float]]] = []
     for chunk in chunks[state.process_index :: state.num_processes]:
         batch = collate([{"index": i} for i in chunk])
-        inputs = {k: v.to(state.device) for k, v in model_inputs(batch).items()}
-        with torch.autocast(state.device.type, torch.bfloat16, enabled=bf16):
+        inputs = {k: v.to(device) for k, v in model_inputs(batch).items()}
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             logp_N = model(**inputs)["logp_N"]
-        rows = sum_replies(logp_N, batch["cu_seqlens"].to(state.device)).view(len(chunk), -1).tolist()
+        rows = sum_replies(logp_N, batch["cu_seqlens"].to(device)).view(len(chunk), -1).tolist()
         found += zip(chunk, rows, strict=True)
     if state.num_processes > 1:
         found = gather_object(found)

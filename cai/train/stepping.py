@@ -35,6 +35,8 @@ class Stepping(_Base):
     loss_is_scaled_for_ga = True
     """We divide by the whole step's count ourselves, so the trainer must not divide by its micro-batches again."""
     _step_ids: tuple[str, ...] = ()
+    _step_tokens: int = 0
+    """Positions computed in the last step, padding included, over all processes."""
 
     def step_sum(self, model: Any, batch: Batch) -> tuple[Tensor, Facts]:
         """The *sum* of the losses of one micro-batch, and what to report about it. Each host has its own."""
@@ -52,8 +54,10 @@ class Stepping(_Base):
 
     def _get_num_items_in_batch(self, batch_samples: Sequence[Batch], device: torch.device) -> int:
         self._step_ids = tuple(id for batch in batch_samples for id in batch["ids"])
-        count = torch.tensor(sum(self.step_count(batch) for batch in batch_samples), device=device)
-        return int(self.accelerator.reduce(count, reduction="sum"))
+        counts = [sum(map(self.step_count, batch_samples)), sum(batch["input_ids"].numel() for batch in batch_samples)]
+        total = self.accelerator.reduce(torch.tensor(counts, device=device), reduction="sum")
+        count, self._step_tokens = (int(n) for n in total)
+        return count
 
     # Loss and metrics.
 
@@ -82,7 +86,7 @@ class Stepping(_Base):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the step's means to what the trainer logs about a step."""
         if "loss" in logs:
-            logs.update(self.tally().means(self.accelerator))
+            logs.update(self.tally().means(self.accelerator), tokens=self._step_tokens)
         super().log(logs, start_time)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:

@@ -1,0 +1,123 @@
+"""`cai train METHOD`: a policy or a reward model from what the other commands wrote."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cai.cli.terminal import duration, plain
+from cai.cli.words import split_words
+from cai.config import load_settings
+from cai.config.base import SECTIONS
+from cai.config.train import TrainSettings
+from cai.errors import InputError
+from cai.strict_yaml import did_you_mean
+
+if TYPE_CHECKING:
+    from cai.train.run import Job
+
+METHODS = ("sft", "reward", "dpo", "ipo", "slic", "orpo", "kto", "sppo")
+"""Written out so that a typo is told without importing torch; a test compares it with `cai.train.methods`."""
+
+
+def _of(field: str, *names: str) -> Any:
+    """A flag whose help text is the setting's own."""
+    return typer.Option(*names, help=TrainSettings.model_fields[field].description, show_default=False)
+
+
+def command(
+    method: Annotated[str, typer.Argument(metavar="METHOD", help=", ".join(METHODS), show_default=False)],
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[RECIPE.yaml] [key=value]...", show_default=False)
+    ] = None,
+    run: Annotated[str | None, _of("run", "-r", "--run")] = None,
+    model: Annotated[str | None, _of("model", "-m", "--model")] = None,
+    data: Annotated[list[str] | None, _of("data", "-d", "--data")] = None,
+    seed: Annotated[int | None, _of("seed", "--seed")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the data, print the plan, train nothing.")] = False,
+    base: Annotated[Path, typer.Option("--in", help="Folder that holds the runs.")] = Path("runs"),
+) -> None:
+    """Train a policy or a reward model; the same command again resumes at the last checkpoint.
+
+    `cai train sft` learns from `runs/critique/sft.parquet`, the other methods from `runs/label/pairs.parquet`; the
+    result is `runs/NAME/METHOD/model`. Any setting can be given as KEY=VALUE or in the `train:` section of a recipe.
+    """
+    if method not in METHODS:
+        raise InputError(
+            f"there is no method {method!r}", did_you_mean(method, METHODS) or f"the methods are {', '.join(METHODS)}"
+        )
+    recipe, overrides = split_words(words or [])
+    flags = {"run": run, "model": model, "data": data or None, "seed": seed}
+    settings = load_settings(TrainSettings, "train", recipe, [_with_section(o) for o in overrides], flags)
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    job = _prepare(method, settings, base)
+    if _first_process():
+        for line in _plan(job):
+            typer.echo(plain(line))
+    if not dry_run:
+        _train(job, base)
+
+
+def _with_section(override: str) -> str:
+    """`beta=0.2` is `train.beta=0.2`."""
+    return override if override.split("=")[0].split(".")[0] in SECTIONS else f"train.{override}"
+
+
+def _prepare(method: str, settings: TrainSettings, base: Path) -> Job:
+    from cai.store.run import run_folder
+    from cai.train.loading import open_base
+    from cai.train.methods import METHODS as TABLE
+    from cai.train.plan import make_plan
+    from cai.train.prepare import prepare
+    from cai.train.run import Job
+
+    chosen = TABLE[method]
+    run = run_folder(base, settings.run or ("critique" if chosen.kind == "sft" else "label"))
+    opened = open_base(settings)
+    prepared = prepare(chosen, settings, opened, run)
+    plan = make_plan(chosen, settings, opened, prepared, int(os.environ.get("WORLD_SIZE", "1")))
+    return Job(chosen, settings, opened, prepared, plan, run / method)
+
+
+def _plan(job: Job) -> list[str]:
+    from cai.train.plan import plan_lines
+
+    return plan_lines(job.method, job.settings, job.base, job.prepared, job.plan)
+
+
+def _train(job: Job, base: Path) -> None:
+    """Hold the run while training; under `accelerate launch` the first process holds it for all."""
+    from contextlib import nullcontext
+
+    from cai.store.lock import holding
+    from cai.train.run import train
+
+    run = job.folder.parent
+    run.mkdir(parents=True, exist_ok=True)
+    with holding(run) if _first_process() else nullcontext():
+        final = train(job, show_step)
+    if _first_process():
+        typer.echo(f"model: {final}")
+        typer.echo(f"curves: {job.folder / 'curves.svg'}")
+
+
+def _first_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def show_step(step: int, steps: int, row: dict[str, float]) -> None:
+    """One moving line on a terminal; elsewhere a line for about every twentieth of the run."""
+    moving = sys.stderr.isatty()
+    if not moving and step % max(1, steps // 20) and step != steps:
+        return
+    parts = [f"step {step:,}/{steps:,}", f"loss {row['loss']:.4f}"]
+    parts += [f"{name} {row[name]:.3f}" for name in ("accuracy", "margin") if name in row]
+    parts += [f"{row['tokens_per_second']:,} tokens/s", f"{duration((steps - step) * row['seconds'])} left"]
+    text = " · ".join(parts)
+    end = "\n" if not moving or step == steps else ""
+    sys.stderr.write((f"\r\x1b[2K{text}" if moving else text) + end)
+    sys.stderr.flush()

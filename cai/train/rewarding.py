@@ -1,0 +1,120 @@
+"""A trained reward model as something to call: normalised rewards of replies, and how far an ensemble disagrees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cai.engine.files import find_model
+from cai.errors import InputError
+from cai.records import Prompt
+from cai.train.batches import Attention
+from cai.train.collate import Collator, reward_inputs
+from cai.train.examples import Example
+from cai.train.loading import attention_of, pad_for
+from cai.train.scoring import attach_rewards
+from cai.train.tokens import ReplyTokeniser, Tokenised, fit
+
+MEAN, STD = "cai_reward_mean", "cai_reward_std"
+"""Names in a reward model's config.json."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rewards:
+    """Per reply: the members' mean, and their standard deviation (0 for a single model), both normalised."""
+
+    mean_S: Tensor
+    std_S: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class RewardModel:
+    """One reward model or an ensemble of them; all members share tokenizer and template."""
+
+    members: tuple[Any, ...]
+    tokenise: ReplyTokeniser
+    pad: int
+    limit: int
+    attention: Attention
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> RewardModel:
+        """From a model folder, or a training's folder with `model` or `model-1`, `model-2` … in it."""
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        folders = member_folders(folder)
+        members = list[Any]()
+        for place in folders:
+            find_model(str(place))
+            model = AutoModelForSequenceClassification.from_pretrained(
+                place, attn_implementation="sdpa", trust_remote_code=False, use_safetensors=True
+            )
+            if model.config.num_labels != 1 or getattr(model.config, STD, None) is None:
+                raise InputError(f"{place} is not a reward model", "give the folder of a `cai train reward`")
+            attach_rewards(model)
+            members.append(model.to(device).eval())
+        tokenizer = AutoTokenizer.from_pretrained(folders[0], trust_remote_code=False)
+        tokenise = ReplyTokeniser.of(tokenizer, str(folder))
+        limit = int(members[0].config.get_text_config().max_position_embeddings)
+        return cls(tuple(members), tokenise, pad_for(tokenizer, tokenise.end), limit, attention_of(members[0], limit))
+
+    @torch.no_grad()
+    def __call__(self, prompts: Sequence[Prompt], replies: Sequence[Sequence[str]], size: int = 32) -> Rewards:
+        """Rewards of `replies[i]` to `prompts[i]`, flattened in order. Prompts are computed once for their replies."""
+        items = list[Tokenised]()
+        for prompt, texts in zip(prompts, replies, strict=True):
+            item = self.tokenise(Example("", prompt, tuple(texts), (0.0,) * len(texts)))
+            fitted = fit(item, self.limit, "cut")
+            if fitted is None:
+                raise InputError(f"prompt {prompt.id} leaves no room for a reply", f"{self.limit} tokens fit")
+            items.append(fitted)
+        found = [self._score(items[i : i + size]) for i in range(0, len(items), size)]
+        table_MS = torch.cat(found, dim=1) if found else torch.zeros(len(self.members), 0)
+        return Rewards(table_MS.mean(0), table_MS.std(0, unbiased=False))
+
+    def _score(self, items: Sequence[Tokenised]) -> Tensor:
+        collate = Collator(items, self.pad, "auto", self.attention)
+        batch = collate([{"index": i} for i in range(len(items))])
+        rows = list[Tensor]()
+        for member in self.members:
+            inputs = {k: v.to(member.device) for k, v in reward_inputs(batch).items()}
+            raw_S = member(**inputs)["reward_S"].cpu()
+            rows.append((raw_S - getattr(member.config, MEAN)) / getattr(member.config, STD))
+        return torch.stack(rows)
+
+
+def member_folders(folder: Path) -> list[Path]:
+    """The model folders in a training's folder, or the folder itself if it is a model."""
+    if (folder / "config.json").is_file():
+        return [folder]
+    for place in (folder, folder / "reward"):
+        found = [place / "model"] if (place / "model").is_dir() else sorted(place.glob("model-*"))
+        if found:
+            return found
+    raise InputError(f"there is no reward model in {folder}", "give a run that `cai train reward` has finished")
+
+
+@torch.no_grad()
+def raw_rewards(model: Any, items: Sequence[Tokenised], pad: int, attention: Attention, size: int) -> Tensor:
+    """Rewards before normalising, [replies in order of items]."""
+    collate = Collator(items, pad, "auto", attention)
+    was_training, found = model.training, list[Tensor]()
+    model.eval()
+    for start in range(0, len(items), size):
+        batch = collate([{"index": i} for i in range(start, min(start + size, len(items)))])
+        inputs = {k: v.to(model.device) for k, v in reward_inputs(batch).items()}
+        found.append(model(**inputs)["reward_S"].float().cpu())
+    model.train(was_training)
+    return torch.cat(found)
+
+
+def length_bias(reward_S: Tensor, length_S: Tensor) -> float:
+    """Correlation of reward with reply length in tokens: what a policy would gain by writing more."""
+    if reward_S.numel() < 3 or reward_S.std() == 0 or length_S.float().std() == 0:
+        return 0.0
+    return float(torch.corrcoef(torch.stack([reward_S.double(), length_S.double()]))[0, 1])

@@ -1,0 +1,249 @@
+"""One training from settings to a folder with a model, metrics, curves and a card. Resumes at its last checkpoint."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import EarlyStoppingCallback, PrinterCallback
+from transformers.utils import logging as transformers_logging
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.reward_config import RewardConfig
+from trl.trainer.sft_config import SFTConfig
+
+from cai.config.train import TrainSettings
+from cai.errors import InputError
+from cai.store import Interrupted
+from cai.store.files import dump_json, read_json, write_text
+from cai.store.identity import canonical, differences
+from cai.train import checkpoints
+from cai.train.arguments import arguments
+from cai.train.card import effects_of, model_card
+from cai.train.collate import Collator, model_inputs
+from cai.train.curves import CURVES, draw_curves
+from cai.train.loading import Base, attention_of, load_policy, load_reward_model, lora, pad_for
+from cai.train.methods import Method
+from cai.train.plan import Plan
+from cai.train.preference import PreferenceTrainer
+from cai.train.prepare import Prepared
+from cai.train.progress import MetricsLog, Show, StopAtStep, read_metrics, stop_on_signals
+from cai.train.reference import compute_reference, read_reference, token_sha, write_reference
+from cai.train.reward import RewardModelTrainer, RewardObjective
+from cai.train.rewarding import MEAN, STD, length_bias, raw_rewards
+from cai.train.scoring import attach_logprobs, attach_rewards, bare, first_batch_agrees
+from cai.train.sft import SupervisedTrainer
+
+IDENTITY = "identity.json"
+MODEL = "model"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything a training needs that was read and checked before any weights load."""
+
+    method: Method
+    settings: TrainSettings
+    base: Base
+    prepared: Prepared
+    plan: Plan
+    folder: Path
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the weights depend on; a resumed training must agree in all of it."""
+        paths = ("run", "model", "data", "eval_data", "replay", "held_out", "report_to")
+        return {
+            "method": self.method.name,
+            "settings": self.settings.model_dump(exclude=set(paths), mode="json"),
+            "model": self.base.files.fingerprint,
+            "tokens": token_sha(self.prepared.items),
+            "constitutions": list(self.prepared.constitutions),
+        }
+
+
+def train(job: Job, show: Show) -> Path:
+    """Train, or go on training, and return the finished model's folder (the first one of an ensemble)."""
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    job.folder.mkdir(parents=True, exist_ok=True)
+    if PartialState().is_main_process:
+        agree(job)
+    PartialState().wait_for_everyone()
+    members = job.settings.ensemble if job.method.kind == "reward" else 1
+    if members == 1:
+        return train_member(job, show, job.folder, job.settings.seed, job.folder / MODEL)
+    finals = [
+        train_member(job, show, job.folder / f"member-{n}", job.settings.seed + n, job.folder / f"{MODEL}-{n}")
+        for n in range(1, members + 1)
+    ]
+    return finals[0]
+
+
+def agree(job: Job) -> None:
+    """Refuse to go on with a training that was started with something else."""
+    stored, now = read_json(job.folder / IDENTITY), canonical(job.identity)
+    if stored and canonical(stored) != now:
+        lines = "".join(f"\n  {line}" for line in differences(canonical(stored), now))
+        raise InputError(
+            f"{job.folder} holds a training made with something else:{lines}\n  "
+            "go on with what it was made with, or use another run name"
+        )
+    write_text(job.folder / IDENTITY, dump_json(job.identity))
+
+
+def train_member(job: Job, show: Show, folder: Path, seed: int, final: Path) -> Path:
+    """One model: the policy, or one member of an ensemble of reward models."""
+    if final.is_dir():
+        return final
+    folder.mkdir(parents=True, exist_ok=True)
+    resume = checkpoints.last_checkpoint(folder)
+    trainer = make_trainer(job, folder, seed)
+    with stop_on_signals() as wish:
+        step = 0 if resume is None else int(resume.name.removeprefix(checkpoints.PREFIX))
+        if trainer.accelerator.is_main_process:
+            trainer.add_callback(MetricsLog(folder, step, show))
+        trainer.add_callback(StopAtStep(wish))
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+    if wish.stopped and trainer.state.global_step < job.plan.steps:
+        raise Interrupted(f"stopped after step {trainer.state.global_step}; the same command goes on from there")
+    finish(job, trainer, folder, final)
+    return final
+
+
+def make_trainer(job: Job, folder: Path, seed: int) -> Any:
+    """The host of the method with model, batches and loss in place."""
+    settings, prepared = job.settings, job.prepared
+    classifier = job.method.kind == "reward"
+    model = load_reward_model(job.base, settings, seed) if classifier else load_policy(job.base, settings)
+    longest = max(item.longest for item in prepared.items)
+    attention = attention_of(model, longest)
+    pad = pad_for(job.base.tokenizer, job.base.tokenise.end)
+    collate = Collator(prepared.items, pad, settings.share_prefix, attention)
+    if not classifier:
+        full = not head_agrees(model, collate, settings)
+        if full:
+            model = load_policy(job.base, settings)
+            attach_logprobs(model, full_logits=True)
+        if job.method.reference:
+            reference = frozen_reference(job, model, collate)
+            collate = Collator(prepared.items, pad, settings.share_prefix, attention, reference)
+    return host(job, model, collate, folder, seed)
+
+
+def host(job: Job, model: Any, collate: Collator, folder: Path, seed: int) -> Any:
+    """TRL's trainer for the kind of method; ours is what it computes."""
+    settings, prepared = job.settings, job.prepared
+    rows = Dataset.from_dict({"index": list(range(len(prepared.items)))})
+    common: dict[str, Any] = {
+        "model": model,
+        "data_collator": collate,
+        "train_dataset": rows.select(range(prepared.train)),
+        "eval_dataset": rows.select(range(prepared.train, len(rows))) if prepared.evaluation else None,
+        "processing_class": job.base.tokenizer,
+        "callbacks": [EarlyStoppingCallback(settings.early_stop)] if settings.early_stop else [],
+        "peft_config": lora(settings, "SEQ_CLS" if job.method.kind == "reward" else "CAUSAL_LM"),
+    }
+    args = arguments(settings, job.plan, folder, seed, evaluates=prepared.evaluation > 0)
+    if job.method.kind == "sft":
+        return SupervisedTrainer(args=SFTConfig(**args, max_length=None), **common)
+    if job.method.kind == "reward":
+        trainer = RewardModelTrainer(args=RewardConfig(**args, max_length=None), **common)
+        attach_rewards(trainer.model)
+        kind = settings.reward_loss
+        trainer.objective = RewardObjective(
+            best_of_k=kind == "best-of-k",
+            margin=kind == "margin",
+            hard=settings.hard,
+            centring=settings.reward_centring,
+        )
+        return trainer
+    config = DPOConfig(**args, max_length=None, precompute_ref_log_probs=True)
+    trainer = PreferenceTrainer(args=config, **common)
+    trainer.pair_loss = job.method.pair_loss(settings)
+    return trainer
+
+
+def head_agrees(model: Any, collate: Collator, settings: TrainSettings) -> bool:
+    """Attach the fused head and compare it with the model's own logits on the first examples; say so if it differs."""
+    attach_logprobs(model)
+    batch = collate([{"index": i} for i in range(min(2, len(collate.items)))])
+    difference = first_batch_agrees(model, model_inputs(batch), tolerance=1e-3 if settings.precision == "fp32" else 0.2)
+    if difference is None:
+        return True
+    print(
+        f"warning: log-probs of the fused head differ from the model's own by {difference:.3g}; "
+        "training on the model's own logits, which is slower",
+        flush=True,
+    )
+    return False
+
+
+def frozen_reference(job: Job, model: Any, collate: Collator) -> torch.Tensor:
+    """The reference's log-probs: those of an earlier start of this training, else computed now."""
+    made_with = {"model": job.base.files.fingerprint, "tokens": token_sha(job.prepared.items)}
+    found = read_reference(job.folder, made_with)
+    if found is not None:
+        return found
+    ref_BK = compute_reference(
+        model,
+        job.prepared.items,
+        pad=collate.pad,
+        share=collate.share,
+        attention=collate.attention,
+        size=2 * job.settings.micro_batch,
+        bf16=job.settings.precision == "bf16",
+    )
+    if PartialState().is_main_process:
+        write_reference(job.folder, ref_BK, made_with)
+    PartialState().wait_for_everyone()
+    return ref_BK
+
+
+def finish(job: Job, trainer: Any, folder: Path, final: Path) -> None:
+    """Write the model (an adapter merged into its base), the curves and the card; the model's name appears last."""
+    accelerator = trainer.accelerator
+    state_dict = accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
+    if not accelerator.is_main_process:
+        accelerator.wait_for_everyone()
+        return
+    model = accelerator.unwrap_model(trainer.model)
+    extra = dict[str, Any]()
+    if hasattr(model, "merge_and_unload"):
+        model.save_pretrained(folder / "adapter", state_dict=state_dict)
+        model, state_dict = model.merge_and_unload(), None
+    if job.method.kind == "reward":
+        extra = normalise(job, bare(model), trainer.data_collator)
+    partial = final.with_name(f".{final.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model.save_pretrained(partial, state_dict=state_dict)
+    job.base.tokenizer.save_pretrained(partial)
+    rows = read_metrics(folder)
+    draw_curves(rows, partial / CURVES, f"cai train {job.method.name}")
+    effects = effects_of(rows, trainer.state.best_global_step if job.settings.keep_best else None)
+    card = model_card(job.method, job.settings, job.prepared, job.plan, effects, job.base.files.fingerprint, extra)
+    (partial / "README.md").write_text(card, "utf-8")
+    write_text(folder / "result.json", dump_json({"first": effects.first, "last": effects.last, **extra}))
+    shutil.copyfile(partial / CURVES, folder / CURVES)
+    checkpoints.finish(partial, final)
+    accelerator.wait_for_everyone()
+
+
+def normalise(job: Job, model: Any, collate: Collator) -> dict[str, Any]:
+    """Store mean and deviation of the training replies' rewards in the config; report length bias on held-out ones."""
+    prepared, size = job.prepared, 2 * job.settings.micro_batch
+    reward_S = raw_rewards(model, prepared.items[: prepared.train], collate.pad, collate.attention, size)
+    mean, std = reward_S.mean().item(), max(reward_S.std().item(), 1e-6)
+    setattr(model.config, MEAN, mean)
+    setattr(model.config, STD, std)
+    held = prepared.items[prepared.train :] or prepared.items
+    held_S = raw_rewards(model, held, collate.pad, collate.attention, size)
+    length_S = torch.tensor([len(reply) for item in held for reply in item.group.replies])
+    return {"reward_mean": mean, "reward_std": std, "length_bias": length_bias(held_S, length_S)}
