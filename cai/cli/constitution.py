@@ -76,8 +76,9 @@ def check(
 
 
 def _summary(errors: int, warnings: int) -> str:
-    counts = [f"{n} {word}{'' if n == 1 else 's'}" for n, word in ((errors, "error"), (warnings, "warning")) if n]
-    return ", ".join(counts) or "ok"
+    from cai.cli.rendered import count
+
+    return ", ".join(count(n, what) for n, what in ((errors, "error"), (warnings, "warning")) if n) or "ok"
 
 
 def _prompts(name: str) -> Iterator[tuple[str, str]]:

@@ -23,7 +23,7 @@ def rendered(constitution: Constitution, principles: Sequence[Principle]) -> Ite
     loop = constitution.loop
     yield f"constitution {constitution.name}, sha {constitution.sha}"
     final = ", then a check against every principle" if loop.final_check else ""
-    yield f"{len(constitution.principles)} principles, {loop.rounds} rounds, draw {loop.draw}{final}"
+    yield f"{count(len(constitution.principles), 'principle')}, {count(loop.rounds, 'round')}, draw {loop.draw}{final}"
     if not constitution.principles:
         yield "nothing is asked: a reply stays as it was drafted"
     if constitution.examples:
@@ -60,6 +60,11 @@ def _turns(turns: Sequence[Turn]) -> Iterator[str]:
         label = f"{turn.role}:"
         yield f"   {label:<10} {first}".rstrip()
         yield from (f"   {'':<10} {line}".rstrip() for line in rest)
+
+
+def count(number: int, what: str) -> str:
+    """`1 round`, `2 rounds`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def change_lines(change: Change) -> Iterator[str]:
