@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 
+# Made once: `json.dumps` with these options would make one each time, and a chain asks for a dozen seeds.
+_ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
+
 
 def seed_for(run_seed: int, *parts: str | int) -> int:
     """A seed in [0, 2**63) that depends only on the run's seed and on `parts` (stage, record id, round …).
 
     The same parts give the same seed on every machine, in any order of work, after any resume.
     """
-    text = json.dumps([run_seed, *parts], ensure_ascii=True, separators=(",", ":"))
+    text = _ENCODER.encode([run_seed, *parts])
     return int.from_bytes(hashlib.sha256(text.encode("ascii")).digest()[:8], "big") >> 1
 
 
