@@ -165,10 +165,10 @@ def token_scores_backward(
         grads = backward(batch, chosen.fold, tiles, saved, mixing, wanted)
         return (
             weight.new_empty(0) if grads.hidden_ND is None else _to_rows(grads.hidden_ND, hidden, row_index),
-            weight.new_empty(0) if grads.weight_VD is None else _pad_rows(grads.weight_VD, weight),
+            weight.new_empty(0) if grads.weight_VD is None else pad_rows(grads.weight_VD, weight),
             weight.new_empty(0)
             if grads.bias_V is None or bias is None
-            else _pad_rows(grads.bias_V.to(bias.dtype), bias),
+            else pad_rows(grads.bias_V.to(bias.dtype), bias),
         )
 
 
@@ -186,7 +186,7 @@ def add_rows(grad_N: Tensor, like_M: Tensor, index_N: Tensor) -> Tensor:
     return total_M.to(like_M.dtype)
 
 
-def _pad_rows(grad: Tensor, like: Tensor) -> Tensor:
+def pad_rows(grad: Tensor, like: Tensor) -> Tensor:
     """Zeros for the vocabulary's padding."""
     if grad.shape == like.shape:
         return grad

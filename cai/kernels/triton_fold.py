@@ -4,6 +4,8 @@ Same mathematics as `triton_forward.py`. With float32 tiles it keeps the accurac
 with tiles in the inputs' dtype it is what everyone else computes, fast and rounded.
 """
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -12,12 +14,12 @@ from torch import Tensor
 from cai.kernels.batch import HeadBatch
 from cai.kernels.fold import FoldSums, Mix
 from cai.kernels.products import product, rounded_product
-from cai.kernels.triton_tile import INTERPRETED, fold_tile
+from cai.kernels.triton_tile import INTERPRETED, fold_tile, store_tile
 
 _TILE_BYTES = 512 << 20
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n"])
 def _rows_kernel(
     raw_ptr,
     bias_ptr,
@@ -28,6 +30,7 @@ def _rows_kernel(
     store_ptr,
     sum_ptr,
     moment_ptr,
+    n,
     left,
     right,
     raw_stride,
@@ -35,6 +38,7 @@ def _rows_kernel(
     factor,
     to_cap,
     from_cap,
+    ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     HAS_CAP: tl.constexpr,
@@ -45,33 +49,40 @@ def _rows_kernel(
     factor = tl.cast(factor, tl.float32)
     to_cap = tl.cast(to_cap, tl.float32)
     from_cap = tl.cast(from_cap, tl.float32)
-    row = tl.program_id(0).to(tl.int64) + tl.arange(0, 1)
-    row_ok = row >= 0
-    shift = tl.load(shift_ptr + row)
-    target = tl.load(target_ptr + row)
+    top = tl.program_id(0) * ROWS
+    row = top.to(tl.int64) + tl.arange(0, ROWS)
+    row_ok = row < n
+    shift = tl.load(shift_ptr + row, mask=row_ok, other=0.0)
+    target = tl.load(target_ptr + row, mask=row_ok, other=-1)
     base = shift
     slope = shift
     if MIX:
-        base = tl.load(base_ptr + row)
-        slope = tl.load(slope_ptr + row)
-    total = tl.load(sum_ptr + row)
+        base = tl.load(base_ptr + row, mask=row_ok, other=0.0)
+        slope = tl.load(slope_ptr + row, mask=row_ok, other=0.0)
+    total = tl.load(sum_ptr + row, mask=row_ok, other=0.0)
     weighted = total
     if MOMENT:
-        weighted = tl.load(moment_ptr + row)
+        weighted = tl.load(moment_ptr + row, mask=row_ok, other=0.0)
     for start in range(left, right, COLUMNS):
         column = start + tl.arange(0, COLUMNS)
-        at = (column - left)[None, :]
-        raw = tl.load(raw_ptr + row[:, None] * raw_stride + at, mask=(column < right)[None, :], other=0.0)
-        store_ptrs = store_ptr + row[:, None] * store_stride + at
-        a, b = fold_tile(
-            raw.to(tl.float32), column, right, row_ok, shift, target, bias_ptr, base, slope, store_ptrs,
+        raw = tl.load(
+            raw_ptr + row[:, None] * raw_stride + (column - left)[None, :],
+            mask=row_ok[:, None] & (column < right)[None, :],
+            other=0.0,
+        )
+        a, b, value = fold_tile(  # pyright: ignore[reportGeneralTypeIssues]
+            raw.to(tl.float32), column, right, shift, target, bias_ptr, base, slope,
             factor, to_cap, from_cap, HAS_BIAS, HAS_CAP, MOMENT, STORE, MIX,
         )  # fmt: skip
+        if STORE:
+            store_tile(
+                store_ptr, value, top, start - left, n, right - left, store_stride, False, ROWS, COLUMNS
+            )  # fmt: skip
         total += a
         weighted += b
-    tl.store(sum_ptr + row, total)
+    tl.store(sum_ptr + row, total, mask=row_ok)
     if MOMENT:
-        tl.store(moment_ptr + row, weighted)
+        tl.store(moment_ptr + row, weighted, mask=row_ok)
 
 
 def fold_cublas(
@@ -119,7 +130,9 @@ def _fold_rows(
 ) -> None:
     cap = batch.logit_map.softcap
     moment = moment_N.numel() > 0
-    _rows_kernel[(batch.n,)](
+    kernel: Any = _rows_kernel
+    rows, columns = (32, 128) if INTERPRETED else (1, 4096)
+    kernel[(-(-batch.n // rows),)](
         raw_NC,
         sum_N if batch.bias_V is None else batch.bias_V,
         targets_N,
@@ -129,6 +142,7 @@ def _fold_rows(
         sum_N if store_NC is None else store_NC,
         sum_N,
         moment_N if moment else sum_N,
+        batch.n,
         left,
         right,
         raw_NC.stride(0),
@@ -136,7 +150,8 @@ def _fold_rows(
         batch.logit_map.factor,
         0.0 if cap is None else batch.logit_map.scale / cap,
         0.0 if cap is None else cap / batch.logit_map.temperature,
-        COLUMNS=256 if INTERPRETED else 4096,
+        ROWS=rows,
+        COLUMNS=columns,
         HAS_BIAS=batch.bias_V is not None,
         HAS_CAP=cap is not None,
         MOMENT=moment,

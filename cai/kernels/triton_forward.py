@@ -1,9 +1,11 @@
 """The head product with the fold in its epilogue: logits live in registers only, in float32.
 
-A work item is a block of rows times a slab of vocabulary tiles. Items that run together share rows and head tiles in the
-L2 cache. Each item writes one partial sum per row; slabs have a fixed size and are added in a fixed order, so a row's
-result depends on nothing but the row: it is the same bit for bit in any batch.
+A work item is a block of rows times a slab of vocabulary tiles. Items that run together share rows and head tiles in
+the L2 cache. Each item writes one partial sum per row; slabs have a fixed size and are added in a fixed order, so a
+row's result depends on nothing but the row: it is the same bit for bit in any batch.
 """
+
+from typing import Any
 
 import torch
 import triton
@@ -13,7 +15,7 @@ from torch import Tensor
 from cai.kernels.batch import HeadBatch
 from cai.kernels.fold import FoldSums, Mix
 from cai.kernels.triton_rows import add_slabs
-from cai.kernels.triton_tile import INTERPRETED, fold_tile
+from cai.kernels.triton_tile import INTERPRETED, fold_tile, store_tile
 from cai.kernels.tuned import TileConfig, tuned_config
 
 
@@ -26,7 +28,7 @@ def _forward_kernel(
     shift_ptr,
     base_ptr,
     slope_ptr,
-    store_ptr,
+    store,
     sum_ptr,
     moment_ptr,
     n,
@@ -53,6 +55,7 @@ def _forward_kernel(
     HAS_CAP: tl.constexpr,
     MOMENT: tl.constexpr,
     STORE: tl.constexpr,
+    STORE_TMA: tl.constexpr,
     MIX: tl.constexpr,
 ):
     factor = tl.cast(factor, tl.float32)
@@ -108,31 +111,44 @@ def _forward_kernel(
                     w = w.to(tl.float32)
                 raw = tl.dot(h, tl.trans(w), raw, input_precision="ieee")
 
-            store_ptrs = store_ptr + row_long[:, None] * store_stride + (column_long - first)[None, :]
             if HALVES:
                 # Two halves of the columns, one after the other: the fold's temporaries then fit the registers.
                 left_raw, right_raw = tl.split(tl.permute(tl.reshape(raw, (ROWS, 2, COLUMNS // 2)), (0, 2, 1)))
                 half = left + tl.arange(0, COLUMNS // 2)
-                half_ptrs = store_ptr + row_long[:, None] * store_stride + (half.to(tl.int64) - first)[None, :]
-                a, b = fold_tile(
-                    left_raw, half, last, row_ok, shift, target, bias_ptr, base, slope, half_ptrs,
+                a, b, value = fold_tile(
+                    left_raw, half, last, shift, target, bias_ptr, base, slope,
                     factor, to_cap, from_cap, HAS_BIAS, HAS_CAP, MOMENT, STORE, MIX,
                 )  # fmt: skip
                 total += a
                 weighted += b
-                a, b = fold_tile(
-                    right_raw, half + COLUMNS // 2, last, row_ok, shift, target, bias_ptr, base, slope,
-                    half_ptrs + COLUMNS // 2, factor, to_cap, from_cap, HAS_BIAS, HAS_CAP, MOMENT, STORE, MIX,
+                if STORE:
+                    store_tile(
+                        store, value, row_block * ROWS, left - first, n, last - first, store_stride,
+                        STORE_TMA, ROWS, COLUMNS // 2,
+                    )  # fmt: skip
+                a, b, value = fold_tile(
+                    right_raw, half + COLUMNS // 2, last, shift, target, bias_ptr, base, slope,
+                    factor, to_cap, from_cap, HAS_BIAS, HAS_CAP, MOMENT, STORE, MIX,
                 )  # fmt: skip
                 total += a
                 weighted += b
+                if STORE:
+                    store_tile(
+                        store, value, row_block * ROWS, left - first + COLUMNS // 2, n, last - first, store_stride,
+                        STORE_TMA, ROWS, COLUMNS // 2,
+                    )  # fmt: skip
             else:
-                a, b = fold_tile(
-                    raw, column, last, row_ok, shift, target, bias_ptr, base, slope, store_ptrs,
+                a, b, value = fold_tile(
+                    raw, column, last, shift, target, bias_ptr, base, slope,
                     factor, to_cap, from_cap, HAS_BIAS, HAS_CAP, MOMENT, STORE, MIX,
                 )  # fmt: skip
                 total += a
                 weighted += b
+                if STORE:
+                    store_tile(
+                        store, value, row_block * ROWS, left - first, n, last - first, store_stride,
+                        STORE_TMA, ROWS, COLUMNS,
+                    )  # fmt: skip
 
         at = slab.to(tl.int64) * n + row
         tl.store(sum_ptr + at, total, mask=row_ok)
@@ -154,17 +170,20 @@ def fold_triton(
     """The `Fold` of `fold.py` in one kernel."""
     depth = batch.hidden_ND.shape[1]
     config = config or tuned_config(batch.hidden_ND, depth)
-    tiles = triton.cdiv(last - first, config.columns)
-    slabs, blocks = triton.cdiv(tiles, config.slab), triton.cdiv(batch.n, config.rows)
+    slabs = -(-(last - first) // (config.columns * config.slab))
+    blocks = -(-batch.n // config.rows)
     sum_SN = batch.hidden_ND.new_empty(slabs, batch.n, dtype=torch.float32)
     moment_SN = batch.hidden_ND.new_empty(slabs if moment else 0, batch.n, dtype=torch.float32)
     if batch.n == 0:
         return FoldSums(sum_SN.sum(0), moment_SN.sum(0))
     tma = config.tma and has_tma_layout(batch.hidden_ND) and has_tma_layout(batch.weight_VD)
     hidden, weight = _operands(batch, last, config) if tma else (batch.hidden_ND, batch.weight_VD)
+    store_tma = tma and store_NC is not None and has_tma_layout(store_NC)
+    store = sum_SN if store_NC is None else _target(store_NC, config) if store_tma else store_NC
     cap = batch.logit_map.softcap
     unused = shift_N
-    _forward_kernel[(min(blocks * slabs, programs(batch.hidden_ND.device, config)),)](
+    kernel: Any = _forward_kernel
+    kernel[(min(blocks * slabs, programs(batch.hidden_ND.device, config)),)](
         hidden,
         weight,
         unused if batch.bias_V is None else batch.bias_V,
@@ -172,7 +191,7 @@ def fold_triton(
         shift_N.contiguous(),
         unused if mix is None else mix.base_N.contiguous(),
         unused if mix is None else mix.slope_N.contiguous(),
-        sum_SN if store_NC is None else store_NC,
+        store,
         sum_SN,
         moment_SN if moment else sum_SN,
         batch.n,
@@ -199,6 +218,7 @@ def fold_triton(
         HAS_CAP=cap is not None,
         MOMENT=moment,
         STORE=store_NC is not None,
+        STORE_TMA=store_tma,
         MIX=mix is not None,
         num_warps=config.warps,
         num_stages=config.stages,
@@ -221,6 +241,12 @@ def _operands(batch: HeadBatch, last: int, config: TileConfig) -> tuple[object, 
         TensorDescriptor.from_tensor(batch.hidden_ND, [config.rows, config.depth]),
         TensorDescriptor.from_tensor(weight_VD, [config.columns, config.depth]),
     )
+
+
+def _target(store_NC: Tensor, config: TileConfig) -> object:
+    from triton.tools.tensor_descriptor import TensorDescriptor
+
+    return TensorDescriptor.from_tensor(store_NC, [config.rows, config.columns // (2 if config.halves else 1)])
 
 
 def programs(device: torch.device, config: TileConfig) -> int:

@@ -1,5 +1,7 @@
 """Small memory-bound kernels around the products: gathered dots, slab sums, row scaling."""
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -56,7 +58,8 @@ def candidate_dots(batch: HeadBatch, ids_NK: Tensor) -> Tensor:
     if ids_NK.numel() == 0:
         return out_NK
     depth, cap = batch.hidden_ND.shape[1], batch.logit_map.softcap
-    _dots_kernel[(ids_NK.numel(),)](
+    kernel: Any = _dots_kernel
+    kernel[(ids_NK.numel(),)](
         batch.hidden_ND,
         batch.weight_VD,
         out_NK if batch.bias_V is None else batch.bias_V,
@@ -94,7 +97,8 @@ def add_slabs(part_SN: Tensor) -> Tensor:
     slabs, n = part_SN.shape
     out_N = part_SN.new_empty(n)
     if n:
-        _slabs_kernel[(triton.cdiv(n, 256),)](part_SN, out_N, n, slabs, ROWS=256)
+        kernel: Any = _slabs_kernel
+        kernel[(-(-n // 256),)](part_SN, out_N, n, slabs, ROWS=256)
     return out_N
 
 
@@ -116,5 +120,6 @@ def scale_rows(rows_ND: Tensor, scale_N: Tensor, dtype: torch.dtype) -> Tensor:
     if n and columns:
         block = min(2048, triton.next_power_of_2(columns))
         args = (columns, rows_ND.stride(0), out_ND.stride(0))
-        _scale_kernel[(n,)](rows_ND, scale_N.contiguous(), out_ND, *args, COLUMNS=block, num_warps=4)
+        kernel: Any = _scale_kernel
+        kernel[(n,)](rows_ND, scale_N.contiguous(), out_ND, *args, COLUMNS=block, num_warps=4)
     return out_ND

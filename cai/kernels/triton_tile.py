@@ -16,13 +16,11 @@ def fold_tile(
     raw,
     column,
     last,
-    row_ok,
     shift,
     target,
     bias_ptr,
     base,
     slope,
-    store_ptrs,
     factor,
     to_cap,
     from_cap,
@@ -32,9 +30,9 @@ def fold_tile(
     STORE: tl.constexpr,
     MIX: tl.constexpr,
 ):
-    """Row sums (and moments) of one tile [R, C] of raw products; stores its entries at `store_ptrs` if asked.
+    """(row sums, row moments, entries to store) of one tile [R, C] of raw products; what is not asked for is a dummy.
 
-    Columns from `last` on and each row's own target count for nothing. Rows outside `row_ok` are computed but never stored.
+    Columns from `last` on and each row's own target count for nothing.
     """
     column_ok = column < last
     z = raw
@@ -53,11 +51,38 @@ def fold_tile(
     weighted = total
     if MOMENT:
         weighted = tl.sum(e * tl.maximum(above, _FLOOR), 1)
+    value = e
     if STORE:
-        value = e
         if MIX:
             value *= base[:, None] + slope[:, None] * tl.maximum(above, _FLOOR)
         if HAS_CAP:
             value *= 1.0 - bent * bent
-        tl.store(store_ptrs, value.to(store_ptrs.dtype.element_ty), mask=row_ok[:, None] & column_ok[None, :])
-    return total, weighted
+    return total, weighted, value
+
+
+@triton.jit
+def store_tile(
+    store,
+    value,
+    row,
+    column,
+    rows,
+    columns,
+    stride,
+    TMA: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Write a tile at (row, column) of a [rows, columns] store: a descriptor, or a pointer to its first entry.
+
+    The row offset is 64 bit: rows * columns passes 2^31 early. Offsets within the tile are 32 bit, which halves the
+    registers they take.
+    """
+    if TMA:
+        store.store([row, column], value.to(store.dtype))
+    else:
+        origin = store + tl.cast(row, tl.int64) * stride + column
+        down = tl.arange(0, ROWS)
+        across = tl.arange(0, COLUMNS)
+        inside = (row + down < rows)[:, None] & (column + across < columns)[None, :]
+        tl.store(origin + (down[:, None] * stride + across[None, :]), value.to(store.dtype.element_ty), mask=inside)
