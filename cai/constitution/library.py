@@ -22,8 +22,8 @@ class Library:
     @classmethod
     def beside(cls, constitution: Path) -> Library:
         """`principles/` in the constitution's folder, or next to a folder named `constitution`, then the package's."""
-        here = constitution.resolve().parent
-        local = here.parent if here.name == "constitution" else here
+        beside = constitution.parent
+        local = beside.parent if beside.resolve().name == "constitution" and beside.name else beside
         return cls((local / "principles", shipped_folder("principles")))
 
     def families(self) -> dict[str, Path]:
@@ -39,24 +39,32 @@ class Library:
         name, _, id = reference.partition("/")
         families = self.families()
         if name not in families:
-            near = did_you_mean(name, families)
+            near = self._by_id(id or name, families) or did_you_mean(name, families)
             raise InputError(f"there is no family `{name}`", near or f"the families are {', '.join(families)}", where)
-        if name not in self._read:
-            self._read[name] = load_family(families[name])
-        family = self._read[name]
+        family = self._family(name, families)
         if not id:
             return tuple(family.values())
         if reference not in family:
-            known = [reference for other in families for reference in self._ids(other, families)]
-            near = did_you_mean(reference, family) or did_you_mean(reference, known)
+            near = self._by_id(id, families) or did_you_mean(reference, family)
             listing = f"it has {', '.join(key.partition('/')[2] for key in family)}"
             raise InputError(f"the family `{name}` has no principle `{id}`", near or listing, where)
         return (family[reference],)
 
-    def _ids(self, name: str, families: dict[str, Path]) -> list[str]:
+    def _family(self, name: str, families: dict[str, Path]) -> dict[str, Principle]:
         if name not in self._read:
             self._read[name] = load_family(families[name])
-        return list(self._read[name])
+        return self._read[name]
+
+    def _by_id(self, id: str, families: dict[str, Path]) -> str:
+        """A suggestion where some family has a principle with this id; a broken family has none to suggest."""
+        for name in families:
+            try:
+                family = self._family(name, families)
+            except InputError:
+                continue
+            if f"{name}/{id}" in family:
+                return f"did you mean `{name}/{id}`?"
+        return ""
 
 
 def load_family(path: Path) -> dict[str, Principle]:

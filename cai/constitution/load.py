@@ -94,7 +94,9 @@ def _no_connection(problem: InputError) -> InputError:
 
 
 def _sorted(problems: list[InputError]) -> tuple[InputError, ...]:
-    return tuple(sorted(problems, key=lambda p: (str(p.where.file), p.where.line or 0, p.where.column or 0)))
+    """By place; what a broken family says at each of its uses comes once."""
+    once = {str(problem): problem for problem in problems}.values()
+    return tuple(sorted(once, key=lambda p: (str(p.where.file), p.where.line or 0, p.where.column or 0)))
 
 
 def find_constitution(path_or_name: Path | str) -> Path:

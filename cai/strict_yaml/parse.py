@@ -167,7 +167,9 @@ class _Builder:
 
     def _refuse_odd(self, event: Any) -> None:
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-            raise self._error(event, f"anchors and aliases (`{event.anchor}`) are not allowed", "write the value out")
+            sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
+            what = f"anchors and aliases (`{sign}{shown(event.anchor)}`) are not allowed"
+            raise self._error(event, what, f"write the value out, or put text that starts with `{sign}` in quotes")
         if event.tag is not None and event.tag not in _CORE_TAGS:
             raise self._error(event, f"the tag `{event.tag}` is not allowed", "delete the tag")
 
@@ -295,6 +297,8 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str, name: str) -> InputErr
         if character == "\t" or "tab character" in problem:
             return InputError("a tab where only spaces may stand", "indent with spaces", where)
         return InputError(f"text cannot start with `{shown(character)}`", "put the text in quotes", where)
+    if error.context in ("while scanning an anchor", "while scanning an alias"):
+        return InputError("text cannot start with `&` or `*`", "put the text in quotes", where)
     start = error.context_mark.line + 1 if error.context_mark else line
     remedy = next((text for part, text in _SYNTAX_REMEDIES.items() if part in problem), "check the YAML syntax here")
     return InputError(f"this is not YAML: {shown(problem, 120)}", remedy.replace("{start}", str(start)), where)

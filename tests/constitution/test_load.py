@@ -188,6 +188,15 @@ def test_problems_in_a_family_are_reported_in_its_own_file(tmp_path: Path) -> No
     ]
 
 
+def test_a_broken_family_is_reported_once_and_hides_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "family: tone\nprinciples: 3\n", "principles/tone.yaml")
+    assert problems(tmp_path, "name: x\nuse: [tone/a, tone/b, no-spying, honesty/no-spying]\n") == [
+        "c.yaml:2:23: use[2]: there is no family `no-spying`; did you mean `privacy/no-spying`?",
+        "c.yaml:2:34: use[3]: the family `honesty` has no principle `no-spying`; did you mean `privacy/no-spying`?",
+        "principles/tone.yaml:2:13: principles: must be a list, not `3`; start each item with `- `",
+    ]
+
+
 def test_names_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_constitution("minimal").name == "minimal"
     with pytest.raises(InputError, match=r"there is no constitution `defualt`; did you mean `default`\?"):
