@@ -34,13 +34,13 @@ def build(called: str) -> typer.Typer:
     app.callback(invoke_without_command=True)(top)
     for name, help in COMMANDS.items():
         if name != called:
-            app.command(name, help=help)(_not_called)
+            app.command(name, short_help=help)(_not_called)
             continue
         module = importlib.import_module(f"cai.cli.{name}")
         if hasattr(module, "app"):
-            app.add_typer(module.app, name=name, help=help)
+            app.add_typer(module.app, name=name, help=help, short_help=help)
         else:
-            app.command(name, help=help)(module.command)
+            app.command(name, short_help=help)(module.command)
     return app
 
 

@@ -35,7 +35,12 @@ _C, _E = CritiqueSettings, EngineSettings
 
 def command(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[RECIPE.yaml] [section.key=value]...", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="RECIPE.yaml|section.key=value",
+            help="A recipe with sections `critique` and `engine`, and settings that override it.",
+            show_default=False,
+        ),
     ] = None,
     constitution: Annotated[str | None, _of(_C, "constitution", "-c", "--constitution")] = None,
     prompts: Annotated[str | None, _of(_C, "prompts", "-p", "--prompts")] = None,
