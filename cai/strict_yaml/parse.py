@@ -168,7 +168,7 @@ class _Builder:
     def _refuse_odd(self, event: Any) -> None:
         if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
             sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
-            what = f"anchors and aliases (`{sign}{shown(event.anchor)}`) are not allowed"
+            what = f"anchors and aliases (`{shown(event.anchor)}`) are not allowed"
             raise self._error(event, what, f"write the value out, or put text that starts with `{sign}` in quotes")
         if event.tag is not None and event.tag not in _CORE_TAGS:
             raise self._error(event, f"the tag `{event.tag}` is not allowed", "delete the tag")

@@ -154,7 +154,7 @@ def test_keys_stay_text() -> None:
         ('a: "\\x1b[31m"', "U\\+001B"),
         ("a: \ud800", "U\\+D800"),
         ("a: *all* of it", r"cannot start with `&` or `\*`"),
-        ("a: &k x", r"anchors and aliases \(`&k`\)"),
+        ("a: &k x", r"anchors and aliases \(`k`\)"),
         ("a: @x", "cannot start with `@`"),
         ("a: 'x", "unexpected end"),
         ("a: " + "9" * 5_000, "a number of 5,000"),
