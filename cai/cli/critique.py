@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cai.cli.critique_job import Job, Outcome, opened, prepare, work
+from cai.cli.critique_job import Job, Outcome, announce, closing, open_parts, prepare, work
 from cai.cli.table import table_lines
 from cai.cli.terminal import duration, one_line, plain
 from cai.cli.words import split_words
@@ -17,6 +18,7 @@ from cai.config.engine import EngineSettings
 
 if TYPE_CHECKING:
     from cai.critique.estimate import Estimate
+    from cai.critique.loop import Parts
     from cai.records import Revision
 
 SHOWN = 2
@@ -131,19 +133,20 @@ def summary(job: Job, outcome: Outcome) -> list[str]:
 
 
 def _dry_run(job: Job) -> None:
-    import asyncio
-
-    from cai.cli.critique_job import announce
-    from cai.critique.estimate import estimate, probe
-
     announce(job)
-    with opened(job) as parts:
-        found, failed, seconds = asyncio.run(probe(job.asked.prompts, job.settings.probe, parts, job.plan))
-        whole = estimate(job.asked.prompts, found, failed, seconds, parts, job.plan)
+    parts = open_parts(job)
+    found, whole = asyncio.run(closing(parts, _probe(job, parts)))
     for revision in found[:SHOWN]:
         _show(revision, job)
     for line in _estimate_lines(job, whole):
         typer.echo(line)
+
+
+async def _probe(job: Job, parts: Parts) -> tuple[list[Revision], Estimate]:
+    from cai.critique.estimate import estimate, probe
+
+    found, failed, seconds = await probe(job.asked.prompts, job.settings.probe, parts, job.plan)
+    return found, estimate(job.asked.prompts, found, failed, seconds, parts, job.plan)
 
 
 def _show(revision: Revision, job: Job) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
@@ -22,8 +21,11 @@ from cai.errors import InputError, Where
 if TYPE_CHECKING:
     from cai.critique.loop import Parts, Plan
     from cai.critique.report import Report
+    from cai.engine.protocol import Engine
     from cai.records import Usage
     from cai.store import Budget, Counts, Run
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,32 +108,43 @@ def announce(job: Job) -> None:
             typer.echo(f"warning: the tiny model does not know what {name} asks; expect noise under it", err=True)
 
 
-@contextmanager
-def opened(job: Job) -> Generator[Parts]:
-    """The engines, each different one opened once, closed at the end."""
+def open_parts(job: Job) -> Parts:
+    """Open each different engine once."""
     from cai.cli.engines import open_engine
     from cai.critique.loop import Parts
 
-    specs = list(dict.fromkeys(spec.model_dump_json() for spec in job.engines.values()))
-    engines = {spec: open_engine(EngineSettings.model_validate_json(spec)) for spec in specs}
+    opened: dict[str, Engine] = {}
+    for spec in job.engines.values():
+        name = spec.model_dump_json()
+        if name not in opened:
+            opened[name] = open_engine(spec)
+    return Parts(**{part: opened[spec.model_dump_json()] for part, spec in job.engines.items()})
+
+
+async def closing(parts: Parts, working: Awaitable[T]) -> T:
+    """Await `working`, then close the engines in the same event loop, which holds their connections."""
     try:
-        yield Parts(**{part: engines[spec.model_dump_json()] for part, spec in job.engines.items()})
+        return await working
     finally:
-        for engine in engines.values():
-            asyncio.run(engine.close())
+        for engine in {id(engine): engine for engine in (parts.draft, parts.critic, parts.reviser)}.values():
+            await engine.close()
 
 
 def work(job: Job) -> Outcome:
     """Run what is still to do and write every output. Raises as `run_stage` does, and `BudgetSpent` after writing."""
+    announce(job)
+    parts = open_parts(job)
+    return asyncio.run(closing(parts, _work(job, parts)))
+
+
+async def _work(job: Job, parts: Parts) -> Outcome:
     from cai.critique.stage import STAGE, criticise, identity
     from cai.store import BudgetSpent, open_run
 
-    announce(job)
-    with opened(job) as parts:
-        made_with = identity(parts, job.plan)
-        with open_run(job.base, job.settings.run, stage=STAGE, identity=made_with) as run:
-            with progress_bar(f"critique {job.settings.run}") as progress:
-                chains = criticise(
+    with open_run(job.base, job.settings.run, stage=STAGE, identity=identity(parts, job.plan)) as run:
+        with progress_bar(f"critique {job.settings.run}") as progress:
+            try:
+                counts = await criticise(
                     run,
                     job.asked.prompts,
                     parts,
@@ -143,12 +156,10 @@ def work(job: Job) -> Outcome:
                     progress=progress,
                     total=job.asked.count,
                 )
-                try:
-                    counts = asyncio.run(chains)
-                except BudgetSpent:
-                    write_outputs(run, job, parts)
-                    raise
-            return Outcome(run.folder, counts, write_outputs(run, job, parts))
+            except BudgetSpent:
+                write_outputs(run, job, parts)
+                raise
+        return Outcome(run.folder, counts, write_outputs(run, job, parts))
 
 
 def write_outputs(run: Run, job: Job, parts: Parts) -> Report:
