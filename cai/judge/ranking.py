@@ -8,7 +8,7 @@ from itertools import combinations
 
 from cai.records import Comparison
 
-PRIOR_GAMES = 0.1
+PRIOR_GAMES = 0.02
 """Drawn games added to each pair of replies: keeps the strength of a reply that won every comparison finite."""
 
 
