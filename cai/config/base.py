@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from cai.errors import InputError, InputErrors, Where
 from cai.strict_yaml import Doc, did_you_mean, dotted, find_problems, load, shown
 
-SECTIONS = ("engine", "critique", "label", "train", "evaluate", "compare")
+SECTIONS = ("engine", "critique", "label", "train", "rl", "evaluate", "compare")
 """Every mapping a recipe may hold: one per stage, and the model behind them."""
 
 

@@ -14,39 +14,58 @@ EngineKind = Literal["transformers", "vllm", "openai"]
 class OpenAISettings(Settings):
     """How to reach and how long to trust an OpenAI-compatible server. The key comes from the environment only."""
 
-    base_url: str = Field("https://api.openai.com/v1", description="Address of the server, up to and including /v1.")
+    base_url: str = Field(
+        default="https://api.openai.com/v1", description="Address of the server, up to and including /v1."
+    )
     api: Literal["chat", "completions"] = Field(
-        "chat", description="chat sends messages; completions sends the text rendered by `template`."
+        default="chat", description="chat sends messages; completions sends the text rendered by `template`."
     )
     template: str = Field(
-        "", description="Folder or hub name whose chat template renders the text for `api: completions`."
+        default="", description="Folder or hub name whose chat template renders the text for `api: completions`."
     )
-    key_variable: str = Field("OPENAI_API_KEY", description="Name of the environment variable that holds the key.")
-    timeout: float = Field(120.0, gt=0, description="Most seconds one attempt may take, from sending to the last byte.")
-    attempts: int = Field(6, ge=1, description="Attempts at one request before its record counts a fault.")
-    longest_wait: float = Field(120.0, ge=0, description="A Retry-After longer than this many seconds stops the run.")
+    key_variable: str = Field(
+        default="OPENAI_API_KEY", description="Name of the environment variable that holds the key."
+    )
+    timeout: float = Field(
+        default=120.0, gt=0, description="Most seconds one attempt may take, from sending to the last byte."
+    )
+    attempts: int = Field(default=6, ge=1, description="Attempts at one request before its record counts a fault.")
+    longest_wait: float = Field(
+        default=120.0, ge=0, description="A Retry-After longer than this many seconds stops the run."
+    )
     retry_share: float = Field(
-        1.0, ge=0, description="Retries allowed per request sent in the whole run, beyond the first hundred retries."
+        default=1.0,
+        ge=0,
+        description="Retries allowed per request sent in the whole run, beyond the first hundred retries.",
     )
     breaker: int = Field(
-        20, ge=1, description="Faults in a row, over all requests, after which the server counts as down."
+        default=20, ge=1, description="Faults in a row, over all requests, after which the server counts as down."
     )
-    top_logprobs: int = Field(20, ge=0, le=100, description="Log-probs asked per position; 0 if the server has none.")
-    seed: bool = Field(True, description="Send the record's seed; switch off for servers that refuse the parameter.")
+    top_logprobs: int = Field(
+        default=20, ge=0, le=100, description="Log-probs asked per position; 0 if the server has none."
+    )
+    seed: bool = Field(
+        default=True, description="Send the record's seed; switch off for servers that refuse the parameter."
+    )
 
 
 class VllmSettings(Settings):
     """What the in-process vLLM engine may take."""
 
     kv_cache_gib: float | None = Field(
-        None, gt=0, description="Memory of the KV cache in GiB; by default 0.25 on a CPU and vLLM's choice on a GPU."
+        default=None,
+        gt=0,
+        description="Memory of the KV cache in GiB; by default 0.25 on a CPU and vLLM's choice on a GPU.",
     )
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="Share of the GPU's memory that vLLM may take.")
-    max_loras: int = Field(0, ge=0, description="LoRA adapters that may be switched between per request.")
-    max_lora_rank: int = Field(16, ge=1, description="Highest rank of such an adapter.")
-    tensor_parallel: int = Field(1, ge=1, description="GPUs over which each layer is split.")
+    gpu_memory_utilization: float = Field(
+        default=0.9, gt=0, le=1, description="Share of the GPU's memory that vLLM may take."
+    )
+    max_loras: int = Field(default=0, ge=0, description="LoRA adapters that may be switched between per request.")
+    max_lora_rank: int = Field(default=16, ge=1, description="Highest rank of such an adapter.")
+    tensor_parallel: int = Field(default=1, ge=1, description="GPUs over which each layer is split.")
     eager: bool | None = Field(
-        None, description="Skip compilation and CUDA graphs: starts faster, runs slower. By default true on a CPU."
+        default=None,
+        description="Skip compilation and CUDA graphs: starts faster, runs slower. By default true on a CPU.",
     )
 
 
@@ -54,24 +73,24 @@ class EngineSettings(Settings):
     """One model and the engine that runs it."""
 
     kind: EngineKind = Field(
-        "transformers", description="transformers (embedded), vllm (fast), openai (any compatible server)."
+        default="transformers", description="transformers (embedded), vllm (fast), openai (any compatible server)."
     )
-    model: str = Field("tiny", description="`tiny` (built in), a model folder, a hub name, or a served name.")
-    revision: str = Field("", description="Revision of a hub name; the default branch if empty.")
-    adapter: str = Field("", description="Folder of a LoRA adapter that is applied to the model.")
+    model: str = Field(default="tiny", description="`tiny` (built in), a model folder, a hub name, or a served name.")
+    revision: str = Field(default="", description="Revision of a hub name; the default branch if empty.")
+    adapter: str = Field(default="", description="Folder of a LoRA adapter that is applied to the model.")
     dtype: Literal["float32", "bfloat16", "float16"] | None = Field(
-        None, description="Number format; by default float32 on a CPU and the checkpoint's own on a GPU."
+        default=None, description="Number format; by default float32 on a CPU and the checkpoint's own on a GPU."
     )
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N (transformers).")
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N (transformers).")
     context_length: int | None = Field(
-        None, ge=16, description="Most tokens of prompt and reply together; by default what the model states."
+        default=None, ge=16, description="Most tokens of prompt and reply together; by default what the model states."
     )
-    batch_size: int = Field(32, ge=1, description="Conversations that generate at once (transformers, vllm).")
+    batch_size: int = Field(default=32, ge=1, description="Conversations that generate at once (transformers, vllm).")
     kv_cache_gib: float = Field(
-        2.0, gt=0, description="Memory for keys and values, running and remembered, in GiB (transformers)."
+        default=2.0, gt=0, description="Memory for keys and values, running and remembered, in GiB (transformers)."
     )
     concurrency: int | None = Field(
-        None, ge=1, description="Requests in flight at a time; by default what suits the engine."
+        default=None, ge=1, description="Requests in flight at a time; by default what suits the engine."
     )
-    openai: OpenAISettings = Field(OpenAISettings(), description="Settings of the `openai` kind.")
-    vllm: VllmSettings = Field(VllmSettings(), description="Settings of the `vllm` kind.")
+    openai: OpenAISettings = Field(default=OpenAISettings(), description="Settings of the `openai` kind.")
+    vllm: VllmSettings = Field(default=VllmSettings(), description="Settings of the `vllm` kind.")

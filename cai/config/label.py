@@ -36,17 +36,17 @@ class LabelSettings(Settings):
     """Judge draft against final reply of this critique run instead."""
     run: str = "label"
     """Name of the run's folder in runs/; the same name again resumes."""
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
     """Use only so many prompts from the start."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Seed of everything random in the run."""
-    samples: int = Field(2, ge=2, le=16)
+    samples: int = Field(default=2, ge=2, le=16)
     """Replies sampled per prompt; equal ones are judged once."""
-    temperature: float = Field(1.0, gt=0.0, le=5.0)
+    temperature: float = Field(default=1.0, gt=0.0, le=5.0)
     """Sampling temperature of the replies: candidates of one pair come from the same one."""
-    top_p: float = Field(1.0, gt=0.0, le=1.0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     """Sample from the likeliest tokens that make up this share."""
-    max_tokens: int = Field(256, ge=1)
+    max_tokens: int = Field(default=256, ge=1)
     """Most tokens of a reply."""
     judges: tuple[EngineSettings, ...] = ()
     """The models that judge, where it is not the engine's."""
@@ -68,31 +68,31 @@ class LabelSettings(Settings):
     """File with the judges' learnt weights: the weights.json of a run that read people's answers."""
     examples: bool = True
     """Show the constitution's `judge_examples` to the judge (modes logprob and text)."""
-    cot_samples: int = Field(1, ge=1, le=32)
+    cot_samples: int = Field(default=1, ge=1, le=32)
     """Mode cot: with 1 the probability is clamped to `cot_clamp`; with more it is the mean over so many reasonings."""
-    cot_tokens: int = Field(64, ge=1)
+    cot_tokens: int = Field(default=64, ge=1)
     """Mode cot: most tokens of a reasoning."""
-    cot_clamp: float = Field(0.4, ge=0.0, le=0.5)
+    cot_clamp: float = Field(default=0.4, ge=0.0, le=0.5)
     """Mode cot: lower end of the clamp; the upper end is one minus it."""
-    words_tokens: int = Field(64, ge=1)
+    words_tokens: int = Field(default=64, ge=1)
     """Mode text: most tokens of a verdict."""
-    canaries: float = Field(0.05, ge=0.0, le=1.0)
+    canaries: float = Field(default=0.05, ge=0.0, le=1.0)
     """Share of prompts on which the judge also meets a canary reply; the first eight always do, unless it is 0."""
-    min_margin: float = Field(0.0, ge=0.0, le=0.5)
+    min_margin: float = Field(default=0.0, ge=0.0, le=0.5)
     """Leave pairs out of the export whose probability is nearer than this to one half."""
-    human_fraction: float = Field(0.0, ge=0.0, le=1.0)
+    human_fraction: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of the labels written out for people to answer: people.csv and people.jsonl."""
-    max_unread: float = Field(0.02, ge=0.0, le=1.0)
+    max_unread: float = Field(default=0.02, ge=0.0, le=1.0)
     """Share of unread judge answers above which the run is flagged and the exit code is 1."""
-    attempts: int = Field(3, ge=1)
+    attempts: int = Field(default=3, ge=1)
     """Attempts at one record before it is quarantined."""
-    max_error_rate: float = Field(0.05, ge=0.0, le=1.0)
+    max_error_rate: float = Field(default=0.05, ge=0.0, le=1.0)
     """Share of quarantined records above which the exit code is 1."""
     skip_bad_rows: bool = False
     """Count unreadable rows and go on without them."""
-    max_cost: float | None = Field(None, gt=0.0)
+    max_cost: float | None = Field(default=None, gt=0.0)
     """Stop a stage before it costs more than this; needs a price; resumable."""
-    price_in: float = Field(0.0, ge=0.0)
+    price_in: float = Field(default=0.0, ge=0.0)
     """Price of a million prompt tokens."""
-    price_out: float = Field(0.0, ge=0.0)
+    price_out: float = Field(default=0.0, ge=0.0)
     """Price of a million tokens written by the model."""

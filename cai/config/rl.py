@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from cai.config.base import Settings
+from cai.config.engine import EngineSettings
 
 Method = Literal["ppo", "grpo", "rloo", "online-dpo", "spo"]
 
@@ -146,8 +147,34 @@ class Watch(Settings):
 class RLSettings(Settings):
     """Reinforcement learning from AI feedback."""
 
+    run: str = "rl"
+    """Run folder in runs/."""
     model: str = "tiny"
-    """Policy to start from: a folder, a run, or `tiny`."""
+    """Policy to start from: a model folder, a hub name, or `tiny`; best the model of a `cai train sft`."""
+    constitution: str = "default"
+    """Constitution whose judge voices reward and compare."""
+    prompts: str = "testbed"
+    """Prompts to learn on: a file, a dataset, or `testbed`."""
+    split: str = ""
+    """Split of a dataset; the testbed's `train` unless given."""
+    column: str = ""
+    """Column that holds the prompt, where it is not one of the known names."""
+    limit: int | None = Field(default=None, ge=1)
+    """Most prompts to learn on; 2,000 testbed requests by default."""
+    watch_prompts: str = ""
+    """Held-out prompts of the evaluations; by default the testbed's validation requests, or the first of `prompts`."""
+    rewards: list[str] = Field(default=["wins"])
+    """NAME or NAME=WEIGHT of `judge`, `judge:PRINCIPLE`, `wins`, a reward model's folder, or `module:function`."""
+    held_out: str = "auto"
+    """Who watches: `oracle` (testbed requests), a source as in `rewards`, or auto: the oracle, else `judge`."""
+    held_out_constitution: str = ""
+    """Constitution of a held-out judge; by default the same as `constitution`."""
+    judge: EngineSettings = Field(default_factory=EngineSettings)
+    """The judge's model and engine."""
+    engine: EngineSettings = Field(default_factory=EngineSettings)
+    """The engine that draws the rollouts; its model is the policy."""
+    ptx_data: str = ""
+    """Parquet or JSONL dialogues of the supervised mix, where `ppo.ptx` is above 0."""
     steps: int = Field(default=100, ge=0)
     """Rollout-and-update steps."""
     seed: int = 0
