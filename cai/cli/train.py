@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cai.cli.flags import flag
+from cai.cli.rl import RL_METHODS, train_rl
 from cai.cli.terminal import duration, plain
 from cai.cli.words import split_words
 from cai.config import load_settings
 from cai.config.base import SECTIONS
+from cai.config.rl import RLSettings, Watch
 from cai.config.train import TrainSettings
-from cai.errors import InputError
+from cai.errors import InputError, Where
 from cai.strict_yaml import did_you_mean
 
 if TYPE_CHECKING:
@@ -30,7 +33,9 @@ def _of(field: str, *names: str) -> Any:
 
 
 def command(
-    method: Annotated[str, typer.Argument(metavar="METHOD", help=", ".join(METHODS), show_default=False)],
+    method: Annotated[
+        str, typer.Argument(metavar="METHOD", help=", ".join((*METHODS, *RL_METHODS)), show_default=False)
+    ],
     words: Annotated[
         list[str] | None, typer.Argument(metavar="[RECIPE.yaml] [key=value]...", show_default=False)
     ] = None,
@@ -38,6 +43,10 @@ def command(
     model: Annotated[str | None, _of("model", "-m", "--model")] = None,
     data: Annotated[list[str] | None, _of("data", "-d", "--data")] = None,
     seed: Annotated[int | None, _of("seed", "--seed")] = None,
+    constitution: Annotated[str | None, flag(RLSettings, "constitution", "-c", "--constitution")] = None,
+    prompts: Annotated[str | None, flag(RLSettings, "prompts", "-p", "--prompts")] = None,
+    reward: Annotated[list[str] | None, flag(RLSettings, "rewards", "--reward")] = None,
+    stop_on: Annotated[str | None, flag(Watch, "stop_on", "--stop-on")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the data, print the plan, train nothing.")] = False,
     base: Annotated[Path, typer.Option("--in", help="Folder that holds the runs.")] = Path("runs"),
 ) -> None:
@@ -45,14 +54,28 @@ def command(
 
     `cai train sft` learns from `runs/critique/sft.parquet`, the other methods from `runs/label/pairs.parquet`; the
     result is `runs/NAME/METHOD/model`. Any setting can be given as KEY=VALUE or in the `train:` section of a recipe.
+    The reinforcement methods (ppo, grpo, rloo, spo, online-dpo) take prompts and a reward instead of data, and the
+    section `rl:`.
     """
-    if method not in METHODS:
-        raise InputError(
-            f"there is no method {method!r}", did_you_mean(method, METHODS) or f"the methods are {', '.join(METHODS)}"
-        )
+    methods = (*METHODS, *RL_METHODS)
+    if method not in methods:
+        remedy = did_you_mean(method, methods) or f"the methods are {', '.join(methods)}"
+        raise InputError(f"there is no method {method!r}", remedy)
     recipe, overrides = split_words(words or [])
+    only_rl = {"constitution": constitution, "prompts": prompts, "rewards": reward or None}
+    if method in RL_METHODS:
+        if data:
+            raise InputError(f"{method} draws its own replies", "give --prompts and --reward instead", Where("--data"))
+        flags = {"run": run, "model": model, "seed": seed, **only_rl}
+        given = [_with_section(o, "rl") for o in overrides]
+        train_rl(method, recipe, given, flags, stop_on=stop_on, dry_run=dry_run, base=base)
+        return
+    for name, value in {**only_rl, "stop-on": stop_on}.items():
+        if value is not None:
+            raise InputError(f"{method} learns from data", "give --data instead", Where(f"--{name}"))
+    overrides = [_with_section(o, "train") for o in overrides]
     flags = {"run": run, "model": model, "data": data or None, "seed": seed}
-    settings = load_settings(TrainSettings, "train", recipe, [_with_section(o) for o in overrides], flags)
+    settings = load_settings(TrainSettings, "train", recipe, overrides, flags)
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     job = _prepare(method, settings, base)
     if _first_process():
@@ -62,9 +85,9 @@ def command(
         _train(job, base)
 
 
-def _with_section(override: str) -> str:
+def _with_section(override: str, section: str) -> str:
     """`beta=0.2` is `train.beta=0.2`."""
-    return override if override.split("=")[0].split(".")[0] in SECTIONS else f"train.{override}"
+    return override if override.split("=")[0].split(".")[0] in SECTIONS else f"{section}.{override}"
 
 
 def _prepare(method: str, settings: TrainSettings, base: Path) -> Job:
@@ -110,14 +133,18 @@ def _first_process() -> bool:
 
 
 def show_step(step: int, steps: int, row: dict[str, float]) -> None:
+    """Loss, accuracy, margin and speed of a step."""
+    parts = [f"loss {row['loss']:.4f}"]
+    parts += [f"{name} {row[name]:.3f}" for name in ("accuracy", "margin") if name in row]
+    show_row(step, steps, [*parts, f"{row['tokens_per_second']:,} tokens/s"], row["seconds"])
+
+
+def show_row(step: int, steps: int, parts: list[str], seconds: float) -> None:
     """One moving line on a terminal; elsewhere a line for about every twentieth of the run."""
     moving = sys.stderr.isatty()
     if not moving and step % max(1, steps // 20) and step != steps:
         return
-    parts = [f"step {step:,}/{steps:,}", f"loss {row['loss']:.4f}"]
-    parts += [f"{name} {row[name]:.3f}" for name in ("accuracy", "margin") if name in row]
-    parts += [f"{row['tokens_per_second']:,} tokens/s", f"{duration((steps - step) * row['seconds'])} left"]
-    text = " · ".join(parts)
+    text = " · ".join([f"step {step:,}/{steps:,}", *parts, f"{duration((steps - step) * seconds)} left"])
     end = "\n" if not moving or step == steps else ""
     sys.stderr.write((f"\r\x1b[2K{text}" if moving else text) + end)
     sys.stderr.flush()

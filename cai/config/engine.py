@@ -18,10 +18,10 @@ class OpenAISettings(Settings):
         default="https://api.openai.com/v1", description="Address of the server, up to and including /v1."
     )
     api: Literal["chat", "completions"] = Field(
-        default="chat", description="chat sends messages; completions sends the text rendered by `template`."
+        default="chat", description="chat sends messages; completions sends the token ids that `template` gives."
     )
     template: str = Field(
-        default="", description="Folder or hub name whose chat template renders the text for `api: completions`."
+        default="", description="Folder or hub name whose tokenizer and chat template serve `api: completions`."
     )
     key_variable: str = Field(
         default="OPENAI_API_KEY", description="Name of the environment variable that holds the key."
@@ -29,9 +29,14 @@ class OpenAISettings(Settings):
     timeout: float = Field(
         default=120.0, gt=0, description="Most seconds one attempt may take, from sending to the last byte."
     )
-    attempts: int = Field(default=6, ge=1, description="Attempts at one request before its record counts a fault.")
+    attempts: int = Field(default=6, ge=1, description="Attempts at one request before its record is set aside.")
+    first_wait: float = Field(
+        default=0.5, ge=0, description="Most seconds before the first retry; doubled for each further one."
+    )
     longest_wait: float = Field(
-        default=120.0, ge=0, description="A Retry-After longer than this many seconds stops the run."
+        default=120.0,
+        ge=0,
+        description="Most seconds between retries; a Retry-After beyond it stops the run, resumable.",
     )
     retry_share: float = Field(
         default=1.0,
@@ -39,7 +44,13 @@ class OpenAISettings(Settings):
         description="Retries allowed per request sent in the whole run, beyond the first hundred retries.",
     )
     breaker: int = Field(
-        default=20, ge=1, description="Faults in a row, over all requests, after which the server counts as down."
+        default=20, ge=1, description="Faults in a row, over all requests, after which the server may count as down."
+    )
+    breaker_seconds: float = Field(
+        default=30.0, ge=0, description="It counts as down if besides nothing succeeded for this many seconds."
+    )
+    limit_name: Literal["max_tokens", "max_completion_tokens"] = Field(
+        default="max_tokens", description="What the server calls the most tokens of a reply (chat)."
     )
     top_logprobs: int = Field(
         default=20, ge=0, le=100, description="Log-probs asked per position; 0 if the server has none."

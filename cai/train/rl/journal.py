@@ -45,9 +45,13 @@ class Journal:
         _keep(self._metrics, lambda line: line["step"] <= step)
         _keep(self._evaluations, lambda line: line["step"] in evaluated)
 
+    def evaluations(self) -> list[dict[str, Any]]:
+        """All evaluations so far, in order."""
+        return _lines(self._evaluations)
+
     def warnings(self) -> list[dict[str, Any]]:
         """All warnings so far, in order."""
-        return [warned for line in _lines(self._evaluations) for warned in line["warnings"]]
+        return [warned for line in self.evaluations() for warned in line["warnings"]]
 
     def _append(self, path: Path, value: dict[str, Any]) -> None:
         if self._writes:

@@ -27,6 +27,7 @@ from cai.train.rl.advantages import kl_estimate
 from cai.train.rl.experience import Experience, empty_experience, engine_logp
 from cai.train.rl.journal import Journal
 from cai.train.rl.kl import KLControl
+from cai.train.rl.losses import explained_variance
 from cai.train.rl.rewards import Payment, Preference, Reward, RewardSum
 from cai.train.rl.rollout import Sample, roll_out
 from cai.train.rl.update import Learner, score, update
@@ -87,13 +88,16 @@ class Loop:
         payment, experience = runner.run(self._pay(samples))
         clock.append(time.perf_counter())
         experience = score(self.learner, experience, self.settings)
-        parity = self._parity(experience)
+        extra = self._parity(experience)
         experience = self.learner.method.credit(self._corrected(experience), self.kl.coefficient)
+        if self.learner.method.critic is not None:
+            e = experience
+            extra["explained_variance"] = explained_variance(e.value_BT, e.return_BT, e.mask_BT)
         losses = update(self.learner, experience, self.kl.coefficient, self.settings, self.step)
         clock.append(time.perf_counter())
         runner.run(self._sync())
         clock.append(time.perf_counter())
-        metrics = {**self._measures(experience, payment), **losses, **parity, **self.task.describe(samples)}
+        metrics = {**self._measures(experience, payment), **losses, **extra, **self.task.describe(samples)}
         self.kl = self.kl.after(metrics["kl"], len(samples))
         names = ("seconds_rollout", "seconds_reward", "seconds_update", "seconds_sync")
         return {**metrics, **dict(zip(names, (b - a for a, b in pairwise(clock)), strict=True))}

@@ -22,7 +22,10 @@ from cai.train.rl.rollout import Sample
 class Reward(Protocol):
     """A source of reward. The text half of a sample is all that a judge sees; a reward model reads its ids."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Under which it is logged."""
+        ...
 
     async def score(self, samples: Sequence[Sample]) -> list[float | None]:
         """One reward a sample, in order; `None` where the source could not tell."""
@@ -32,7 +35,10 @@ class Reward(Protocol):
 class Preference(Protocol):
     """A judge that compares replies to one prompt (self-play, online DPO)."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Under which it is logged."""
+        ...
 
     async def wins(self, samples: Sequence[Sample]) -> list[list[float | None]]:
         """[K][K] probabilities that reply i beats reply j; `None` where unread, the diagonal is not looked at."""

@@ -1,0 +1,69 @@
+"""The reinforcement methods of `cai train`: settings, plan, and a moving line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import typer
+
+from cai.cli.terminal import plain
+from cai.config import load_settings
+from cai.config.rl import RLSettings
+from cai.errors import CaiError
+
+RL_METHODS = ("ppo", "grpo", "rloo", "spo", "online-dpo")
+"""Written out so that a typo is told without importing torch; a test compares it with `cai.train.rl.methods`."""
+
+
+class StoppedEarly(CaiError):
+    """The run ended before its last step for a reason that was asked for; what it learnt is written."""
+
+
+def train_rl(
+    method: str,
+    recipe: Path | None,
+    overrides: Sequence[str],
+    flags: Mapping[str, object],
+    *,
+    stop_on: str | None,
+    dry_run: bool,
+    base: Path,
+) -> None:
+    """Check everything, say what will happen, train; the same command again resumes."""
+    from cai.cli.rl_job import announce, prepare, work
+
+    stop = [] if stop_on is None else [f"rl.watch.stop_on={stop_on}"]
+    settings = load_settings(RLSettings, "rl", recipe, [*overrides, *stop], flags)
+    job = prepare(method, settings, base)
+    first = os.environ.get("RANK", "0") == "0"
+    if first:
+        announce(job)
+    if dry_run:
+        return
+    reason = work(job, show_step)
+    if not first:
+        return
+    for name, path in (("model", "model"), ("curves", "curves.svg"), ("reward against KL", "reward-kl.svg")):
+        typer.echo(f"{name}: {job.folder / path}")
+    if reason != "done":
+        raise StoppedEarly(_reason(reason, job.folder, settings))
+
+
+def _reason(reason: str, folder: Path, settings: RLSettings) -> str:
+    from cai.train.rl.journal import Journal
+
+    if reason == "kl":
+        return f"stopped: the KL of a reply passed kl.stop_at {settings.kl.stop_at}"
+    last = Journal(folder, writes=False).warnings()[-1]
+    return f"stopped at step {last['step']} by {last['name']}: {plain(last['message'])}"
+
+
+def show_step(step: int, steps: int, metrics: dict[str, float]) -> None:
+    """One line a step on a terminal that moves; elsewhere a line for about every twentieth of the run."""
+    from cai.cli.train import show_row
+
+    names = ("reward", "kl", "length", "entropy")
+    seconds = sum(value for name, value in metrics.items() if name.startswith("seconds_"))
+    show_row(step, steps, [f"{name} {metrics[name]:.3f}" for name in names if name in metrics], seconds)
