@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,34 @@ def tiny_folder(tmp_path: Path) -> Path:
     tiny_model().save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
+
+
+def write_rows(file: Path, rows: list[dict[str, object]]) -> Path:
+    """A JSONL file of rows."""
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return file
+
+
+def words(rng: random.Random, low: int, high: int) -> str:
+    return " ".join(rng.choice(WORDS) for _ in range(rng.randint(low, high)))
+
+
+def pair_rows(count: int, seed: int = 0) -> list[dict[str, object]]:
+    """Preferences that a model can learn: chosen replies end in `sure`, rejected ones in `no`."""
+    rng = random.Random(seed)
+    return [
+        {
+            "prompt": [{"role": "user", "content": f"{words(rng, 2, 12)} {WORDS[i % 24]} {WORDS[i // 24]}"}],
+            "chosen": [{"role": "assistant", "content": f"{words(rng, 2, 8)} sure"}],
+            "rejected": [{"role": "assistant", "content": f"{words(rng, 2, 8)} no"}],
+            "p_chosen": 0.9,
+            "constitution": "sha-a",
+        }
+        for i in range(count)
+    ]
+
+
+def sft_rows(count: int, seed: int = 0) -> list[dict[str, object]]:
+    """The same prompts with their chosen replies as conversations."""
+    rows = pair_rows(count, seed)
+    return [{"messages": [*r["prompt"], *r["chosen"]], "constitution": "sha-a"} for r in rows]  # type: ignore[misc]
