@@ -36,7 +36,7 @@ class OpenAISettings(Settings):
     longest_wait: float = Field(
         default=120.0,
         ge=0,
-        description="Most seconds between retries; a Retry-After beyond it stops the run, resumable.",
+        description="Most seconds between retries; a longer Retry-After stops the run, resumable.",
     )
     retry_share: float = Field(
         default=1.0,

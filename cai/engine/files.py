@@ -45,6 +45,15 @@ def find_model(name: str, revision: str = "") -> ModelFiles:
     return ModelFiles(name, folder, config, template, _fingerprint(folder, template, weights))
 
 
+def find_template(name: str) -> Path:
+    """The folder of a tokenizer with a chat template; weights are neither needed nor fetched."""
+    folder = Path(name)
+    if not folder.is_dir():
+        folder = _fetch(name, "", [pattern for pattern in READ_PATTERNS if pattern != "*.safetensors"])
+    _check_settings(name, folder)
+    return folder
+
+
 def context_length(config: dict[str, Any], asked: int | None, name: str) -> int | None:
     """Tokens of context: what was asked, at most what the model states; None where neither tells."""
     text = config.get("text_config") or config

@@ -7,6 +7,7 @@ Contents that the model itself produced keep the ids it produced.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Any, Protocol, cast
 
@@ -22,7 +23,9 @@ class Tokenizer(Protocol):
     """What is used of a `transformers` tokenizer."""
 
     all_special_ids: list[int]
-    eos_token_id: int | None
+    unk_token_id: int | None
+    added_tokens_decoder: dict[int, Any]
+    chat_template: Any
 
     def __call__(self, text: str, **kwargs: Any) -> Any: ...
     def decode(self, token_ids: Any, **kwargs: Any) -> Any: ...
@@ -33,8 +36,8 @@ class ChatRenderer:
     """Renders turns for one tokenizer and its chat template."""
 
     def __init__(self, tokenizer: Tokenizer, name: str) -> None:
-        self._tokenizer, self._name = tokenizer, name
-        self._special = frozenset(tokenizer.all_special_ids)
+        self.tokenizer, self._name = tokenizer, name
+        self._controls = _control_tokens(tokenizer)
         self._anchor_ids, self._anchor_text = self._find_anchor()
         self._pieces = lru_cache(maxsize=1024)(self._render_pieces)
         self.plain_ids = lru_cache(maxsize=4096)(self._tokenise_plain)
@@ -76,33 +79,41 @@ class ChatRenderer:
     def _content_ids(self, turn: Turn, trim: bool) -> tuple[int, ...]:
         ids = turn.token_ids
         # A special token the model drew in mid-reply must not act as one when it is read back.
-        if ids and self._special.isdisjoint(ids) and self.decode(ids) == turn.content:
+        if ids and self._controls.keys().isdisjoint(ids) and self.decode(ids) == turn.content:
             return ids
         return self.plain_ids(turn.content.strip() if trim else turn.content)
 
     def _tokenise_plain(self, text: str) -> tuple[int, ...]:
-        """Ids of `text` in mid-conversation, with no special tokens in it."""
+        """Ids of `text` in mid-conversation, none of which acts as a special token."""
+        ids = self._encode_inside(text, split_special_tokens=True)
+        if self._controls.keys().isdisjoint(ids):
+            return ids
+        # Some vocabularies hold their special tokens as ordinary pieces too: spell those in parts.
+        spelled = sorted(set(self._controls.values()), key=len, reverse=True)
+        found = re.split("|".join(f"(?<={re.escape(word[0])})(?={re.escape(word[1:])})" for word in spelled), text)
+        ids = tuple(token for part in found for token in self._encode_inside(part, split_special_tokens=True))
+        if not self._controls.keys().isdisjoint(ids):
+            raise RecordFault("the text holds a special token of the model that cannot be written as plain text")
+        return ids
+
+    def _encode_inside(self, text: str, **kwargs: Any) -> tuple[int, ...]:
+        """Ids of a text that does not stand at the start."""
         try:
-            ids = self._encode(self._anchor_text + text, split_special_tokens=True)
-            if self._anchor_ids and ids[: len(self._anchor_ids)] != self._anchor_ids:
-                return self._encode(text, split_special_tokens=True)
+            ids = self._encode(self._anchor_text + text, **kwargs)
+            length = len(self._anchor_ids)
+            return ids[length:] if ids[:length] == self._anchor_ids else self._encode(text, **kwargs)
         except (TypeError, UnicodeError) as error:
             raise RecordFault(f"the text cannot be tokenised: {error}") from error
-        return ids[len(self._anchor_ids) :]
 
     def _tokenise_template(self, piece: str, *, first: bool) -> tuple[int, ...]:
-        if first:
-            return self._encode(piece)
-        ids = self._encode(self._anchor_text + piece)
-        anchored = ids[: len(self._anchor_ids)] == self._anchor_ids
-        return ids[len(self._anchor_ids) :] if anchored else self._encode(piece)
+        return self._encode(piece) if first else self._encode_inside(piece)
 
     def _encode(self, text: str, **kwargs: Any) -> tuple[int, ...]:
-        return tuple(self._tokenizer(text, add_special_tokens=False, **kwargs)["input_ids"])
+        return tuple(self.tokenizer(text, add_special_tokens=False, **kwargs)["input_ids"])
 
     def _decode(self, ids: tuple[int, ...], **kwargs: Any) -> str:
         kwargs = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False, **kwargs}
-        return cast(str, self._tokenizer.decode(list(ids), **kwargs))
+        return cast(str, self.tokenizer.decode(list(ids), **kwargs))
 
     def _find_anchor(self) -> tuple[tuple[int, ...], str]:
         """A text to put before every segment where the tokenizer adds a space at the start of a text."""
@@ -130,7 +141,7 @@ class ChatRenderer:
     def _apply_template(self, roles: tuple[Role, ...], contents: list[str]) -> str:
         messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
         try:
-            text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **FIXED)
+            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **FIXED)
         except Exception as error:
             # A template may raise anything; its message is the reason.
             raise RecordFault(f"the chat template of {self._name} refuses this conversation: {error}") from error
@@ -145,3 +156,15 @@ class ChatRenderer:
             piece, _, text = text.partition(mark)
             pieces.append(piece)
         return (*pieces, text)
+
+
+def _control_tokens(tokenizer: Tokenizer) -> dict[int, str]:
+    """Id and text of the tokens no untrusted text may produce: special ones, and added ones the template writes."""
+    template = str(tokenizer.chat_template)
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    texts = {number: str(token) for number, token in tokenizer.added_tokens_decoder.items()}
+    return {
+        number: text
+        for number, text in texts.items()
+        if len(text) > 1 and (number in special or (number != tokenizer.unk_token_id and text in template))
+    }

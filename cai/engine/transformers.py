@@ -68,7 +68,7 @@ class TransformersEngine:
         self.fingerprint = files.fingerprint
         self.context_length: int | None = context_length
         tokenizer = cast(Any, AutoTokenizer.from_pretrained(files.folder))
-        self._renderer = ChatRenderer(tokenizer, self.model)
+        self.renderer = ChatRenderer(tokenizer, self.model)
         self._context = context_length
         runner = Runner(model, most_slots=batch_size, budget=kv_bytes)
         self.exact = runner.exact
@@ -77,11 +77,11 @@ class TransformersEngine:
 
     def count_tokens(self, turns: tuple[Turn, ...], prefill: str = "") -> int:
         """Tokens of the rendered conversation with the generation prompt and `prefill`."""
-        return len(self._renderer.prompt_ids(turns, prefill))
+        return len(self.renderer.prompt_ids(turns, prefill))
 
     def encode(self, turns: tuple[Turn, ...], prefill: str = "") -> tuple[int, ...]:
         """The token ids that `generate` feeds the model."""
-        return self._renderer.prompt_ids(turns, prefill)
+        return self.renderer.prompt_ids(turns, prefill)
 
     async def generate(self, turns: tuple[Turn, ...], sampling: Sampling, *, prefill: str = "") -> Completion:
         """Draw one reply, at most up to the end of the context. Raises ContextTooLong where the prompt fills it."""
@@ -90,7 +90,7 @@ class TransformersEngine:
         self._scheduler.submit(request)
         drawn = cast(Drawn, await asyncio.wrap_future(request.future))
         return Completion(
-            text=self._renderer.decode(drawn.token_ids),
+            text=self.renderer.decode(drawn.token_ids),
             finish_reason="length" if drawn.end_id is None else "stop",
             usage=Usage(
                 calls=1, prompt_tokens=len(ids), cached_tokens=drawn.cached, completion_tokens=len(drawn.logprobs)
@@ -105,7 +105,7 @@ class TransformersEngine:
     ) -> OptionScores:
         """Score every option from one computation of the prompt, and one more for each spelling of several tokens."""
         ids = self._fitting(turns, prefill)
-        spellings = [self._renderer.option_ids(option) for option in options]
+        spellings = [self.renderer.option_ids(option) for option in options]
         flat = [spelling for variants in spellings for spelling in variants]
         longer = [spelling for spelling in flat if len(spelling) > 1]
         firsts = tuple(dict.fromkeys(spelling[0] for spelling in flat))
@@ -152,7 +152,7 @@ class TransformersEngine:
         await asyncio.to_thread(self._scheduler.close)
 
     def _fitting(self, turns: tuple[Turn, ...], prefill: str) -> tuple[int, ...]:
-        ids = self._renderer.prompt_ids(turns, prefill)
+        ids = self.renderer.prompt_ids(turns, prefill)
         if len(ids) >= self._context:
             raise ContextTooLong(f"the prompt takes {len(ids)} of {self._context} tokens of context")
         return ids

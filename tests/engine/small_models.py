@@ -34,7 +34,7 @@ INST = (
 )
 PLAIN = (
     "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-    "{% if add_generation_prompt %}assistant:{% endif %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
 )
 
 
@@ -104,13 +104,13 @@ SHAPE: dict[str, Any] = {
     "intermediate_size": 160,
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
-    "max_position_embeddings": 512,
+    "max_position_embeddings": 1024,
     "initializer_range": 0.15,
 }
 KINDS: dict[str, tuple[Any, Any, Any, dict[str, Any]]] = {
     "llama": (LlamaConfig, LlamaForCausalLM, byte_level, {"num_key_value_heads": 2, "tie_word_embeddings": True}),
-    "qwen2": (Qwen2Config, Qwen2ForCausalLM, unigram, {"num_key_value_heads": 1}),
-    "qwen3": (Qwen3Config, Qwen3ForCausalLM, byte_level, {"num_key_value_heads": 2, "head_dim": 32}),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM, byte_level, {"num_key_value_heads": 1}),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM, unigram, {"num_key_value_heads": 2, "head_dim": 32}),
     "mistral": (MistralConfig, MistralForCausalLM, metaspace, {"num_key_value_heads": 4, "sliding_window": 24}),
 }
 

@@ -81,22 +81,22 @@ def slot_attention(
     if s_aux is not None:
         raise NotImplementedError("attention sinks")
     heads, total, size = query.shape[1:]
-    keys_SHLd, values_SHLd = layout.slots.kv[module.layer_idx]
-    keys_SHLd[layout.slot_N, :, layout.position_N] = key[0].transpose(0, 1)
+    keys_SHdL, values_SHLd = layout.slots.keys[module.layer_idx], layout.slots.values[module.layer_idx]
+    keys_SHdL[layout.slot_N, :, :, layout.position_N] = key[0].transpose(0, 1)
     values_SHLd[layout.slot_N, :, layout.position_N] = value[0].transpose(0, 1)
-    groups = heads // keys_SHLd.shape[1]
+    groups = heads // keys_SHdL.shape[1]
     scale = size**-0.5 if scaling is None else scaling
     query_NHGd = (query[0] * scale).transpose(0, 1).reshape(total, -1, groups, size)
     out_NHGd = torch.empty_like(query_NHGd)
     if layout.singles:
         out_NHGd[: layout.singles] = _attend_singles(
-            query_NHGd, keys_SHLd, values_SHLd, layout, sliding_window, softcap
+            query_NHGd, keys_SHdL, values_SHLd, layout, sliding_window, softcap
         )
     for segment in layout.segments:
         rows = slice(segment.row, segment.row + segment.count)
         mask_TL = layout.segment_mask(segment, sliding_window)
         out_NHGd[rows] = _attend_segment(
-            query_NHGd[rows], keys_SHLd[segment.slot], values_SHLd[segment.slot], mask_TL, layout.least_rows, softcap
+            query_NHGd[rows], keys_SHdL[segment.slot], values_SHLd[segment.slot], mask_TL, layout.least_rows, softcap
         )
     return out_NHGd.view(1, total, heads, size), None
 
@@ -104,22 +104,23 @@ def slot_attention(
 def least_equal_rows(size: int, dtype: torch.dtype, device: torch.device) -> int:
     """The fewest query rows that give the bits of many, for this head size on this machine."""
     generator = torch.Generator().manual_seed(0)
-    keys = torch.randn(2, BLOCK, size, generator=generator).to(device, dtype)
+    keys = torch.randn(2, size, BLOCK, generator=generator).to(device, dtype)
+    values = torch.randn(2, BLOCK, size, generator=generator).to(device, dtype)
     query = torch.randn(2, 64, size, generator=generator).to(device, dtype)
     weight = torch.rand(2, 64, BLOCK, generator=generator).to(device, dtype)
-    scores, sums = torch.bmm(query, keys.transpose(1, 2)), torch.bmm(weight, keys)
+    scores, sums = torch.bmm(query, keys), torch.bmm(weight, values)
     equal = [
         rows
         for rows in (1, 2, 4, 8, 16, 32)
-        if torch.equal(torch.bmm(query[:, :rows], keys.transpose(1, 2)), scores[:, :rows])
-        and torch.equal(torch.bmm(weight[:, :rows], keys), sums[:, :rows])
+        if torch.equal(torch.bmm(query[:, :rows], keys), scores[:, :rows])
+        and torch.equal(torch.bmm(weight[:, :rows], values), sums[:, :rows])
     ]
     return next((rows for rows in equal if all(more in equal for more in (2, 4, 8, 16, 32) if more > rows)), 32)
 
 
 def _attend_singles(
     query_NHGd: Tensor,
-    keys_SHLd: Tensor,
+    keys_SHdL: Tensor,
     values_SHLd: Tensor,
     layout: Layout,
     window: int | None,
@@ -130,9 +131,9 @@ def _attend_singles(
     high, slot_n = layout.high, layout.slot_N[: layout.singles]
     query_SHMd = query_NHGd.new_zeros(high, heads, max(groups, layout.least_rows), size)
     query_SHMd[slot_n, :, :groups] = query_NHGd[: layout.singles]
-    flat_keys = keys_SHLd[:high].view(high * heads, -1, size)[:, : layout.keys]
+    flat_keys = keys_SHdL[:high].view(high * heads, size, -1)[..., : layout.keys]
     flat_values = values_SHLd[:high].view(high * heads, -1, size)[:, : layout.keys]
-    scores = torch.bmm(query_SHMd.view(high * heads, -1, size), flat_keys.transpose(1, 2))
+    scores = torch.bmm(query_SHMd.view(high * heads, -1, size), flat_keys)
     mask = layout.single_mask(window)
     _capped(scores, softcap).view(high, heads, -1, layout.keys).add_(mask)
     out_SHMd = _sum_values(scores, flat_values).view(high, heads, -1, size)
@@ -140,7 +141,7 @@ def _attend_singles(
 
 
 def _attend_segment(
-    query_THGd: Tensor, keys_HLd: Tensor, values_HLd: Tensor, mask_TL: Tensor, least_rows: int, softcap: float | None
+    query_THGd: Tensor, keys_HdL: Tensor, values_HLd: Tensor, mask_TL: Tensor, least_rows: int, softcap: float | None
 ) -> Tensor:
     """Consecutive queries of one slot."""
     count, heads, groups, size = query_THGd.shape
@@ -149,7 +150,7 @@ def _attend_segment(
     missing = max(0, least_rows - groups * count)
     if missing:
         query_HMd = torch.nn.functional.pad(query_HMd, (0, 0, 0, missing))
-    scores = torch.bmm(query_HMd, keys_HLd[:, :length].transpose(1, 2))
+    scores = torch.bmm(query_HMd, keys_HdL[..., :length])
     _capped(scores, softcap)[:, : groups * count].view(heads, groups, count, length).add_(mask_TL)
     out_HMd = _sum_values(scores, values_HLd[:, :length])[:, : groups * count]
     return out_HMd.view(heads, groups, count, size).permute(2, 0, 1, 3)

@@ -16,24 +16,24 @@ Key = tuple[int, tuple[int, ...]]
 
 
 class Prefixes:
-    """Pieces of CHUNK tokens, each [layers, 2, kv heads, CHUNK, size], least recently used dropped first."""
+    """Pieces of CHUNK tokens, keys and values as `Slots.read` gives them, least recently used dropped first."""
 
     def __init__(self) -> None:
-        self._pieces: OrderedDict[Key, tuple[int, Tensor]] = OrderedDict()
+        self._pieces: OrderedDict[Key, tuple[int, Tensor, Tensor]] = OrderedDict()
         self._numbers = ROOT
         self.bytes = 0
 
-    def find(self, before: int, tokens: Sequence[int]) -> tuple[int, Tensor] | None:
-        """The piece with `tokens` after piece `before`, and its number."""
+    def find(self, before: int, tokens: Sequence[int]) -> tuple[int, Tensor, Tensor] | None:
+        """Number, keys and values of the piece with `tokens` after piece `before`."""
         return self._pieces.get((before, tuple(tokens)))
 
-    def add(self, before: int, tokens: Sequence[int], kv: Tensor) -> int:
-        """Remember a copy of `kv` and return its number; what is known already is only touched."""
+    def add(self, before: int, tokens: Sequence[int], keys: Tensor, values: Tensor) -> int:
+        """Remember a copy and return its number; what is known already is only touched."""
         key = (before, tuple(tokens))
         if key not in self._pieces:
             self._numbers += 1
-            self._pieces[key] = (self._numbers, kv.clone())
-            self.bytes += kv.nelement() * kv.element_size()
+            self._pieces[key] = (self._numbers, keys.clone(), values.clone())
+            self.bytes += 2 * keys.nelement() * keys.element_size()
         return self._pieces[key][0]
 
     def touch(self, path: Sequence[Key]) -> None:
@@ -45,8 +45,8 @@ class Prefixes:
     def shrink(self, most: int) -> None:
         """Drop pieces until at most `most` bytes are left."""
         while self._pieces and self.bytes > most:
-            _, kv = self._pieces.popitem(last=False)[1]
-            self.bytes -= kv.nelement() * kv.element_size()
+            _, keys, _ = self._pieces.popitem(last=False)[1]
+            self.bytes -= 2 * keys.nelement() * keys.element_size()
 
     def clear(self) -> None:
         """Forget everything: the weights have changed."""

@@ -32,7 +32,7 @@ class RowLinear(nn.Module):
         rows = x.reshape(-1, x.shape[-1])
         total = rows.shape[0]
         if total in self.row_counts:
-            return self._product(rows).view(*x.shape[:-1], -1)
+            return self._product(rows).view(*x.shape[:-1], self.weight_KN.shape[1])
         parts = [rows.new_empty(0, self.weight_KN.shape[1])]
         at = 0
         for size in cut_rows(total, self.row_counts):
@@ -41,7 +41,7 @@ class RowLinear(nn.Module):
                 part = nn.functional.pad(part, (0, 0, 0, size - part.shape[0]))
             parts.append(self._product(part))
             at += size
-        return torch.cat(parts)[:total].view(*x.shape[:-1], -1)
+        return torch.cat(parts)[:total].view(*x.shape[:-1], self.weight_KN.shape[1])
 
     def load(self, weight_NK: Tensor | None, bias_N: Tensor | None) -> None:
         """Take other weights of the same shape."""

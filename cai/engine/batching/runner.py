@@ -70,7 +70,7 @@ class Runner:
             input_ids=packed[:1],
             position_ids=packed[2:],
             use_cache=False,
-            logits_to_keep=torch.tensor(wanted, device=self.device),
+            logits_to_keep=torch.tensor(wanted, dtype=torch.long, device=self.device),
             layout=layout,
         ).logits
         return logits[0].float()

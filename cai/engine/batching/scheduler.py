@@ -177,25 +177,24 @@ class Scheduler:
 
     def _reuse(self, request: Request) -> None:
         """Copy remembered pieces into the slot, up to the first position whose logits are needed."""
-        kv = self._runner.slots.kv
         while request.done % CHUNK == 0 and request.done + CHUNK <= request.first_logits:
             tokens = request.ids[request.done : request.done + CHUNK]
             found = self._prefixes.find(request.node, tokens)
             if found is None:
                 break
             request.path.append((request.node, tuple(tokens)))
-            request.node, piece = found
-            kv[:, :, request.slot, :, request.done : request.done + CHUNK] = piece
+            request.node, keys, values = found
+            self._runner.slots.write(request.slot, request.done, keys, values)
             request.done += CHUNK
             request.cached += CHUNK
             self._prefixes.touch(request.path[-1:])
 
     def _remember(self, request: Request) -> None:
-        kv = self._runner.slots.kv
         at = len(request.path) * CHUNK
         while at + CHUNK <= request.done:
             tokens = tuple(request.ids[at : at + CHUNK])
-            node = self._prefixes.add(request.node, tokens, kv[:, :, request.slot, :, at : at + CHUNK])
+            keys, values = self._runner.slots.read(request.slot, at, at + CHUNK)
+            node = self._prefixes.add(request.node, tokens, keys, values)
             request.path.append((request.node, tokens))
             request.node, at = node, at + CHUNK
 

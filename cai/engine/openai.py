@@ -1,0 +1,179 @@
+"""Any OpenAI-compatible server as an engine: chat or completions, through one retry layer."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from cai.engine.protocol import Completion, OptionScores, OptionsUnsupported, Sampling, Turn
+from cai.engine.retry import Attempt, Patience, Retrier, seconds_to_wait
+from cai.engine.served import Answer, read_answer, refuse, score_options
+from cai.errors import InputError, RecordFault
+from cai.seeds import content_id
+
+if TYPE_CHECKING:
+    from cai.config.engine import EngineSettings, OpenAISettings
+    from cai.engine.render import ChatRenderer
+
+LETTERS_PER_TOKEN = 4
+
+
+def open_openai(spec: EngineSettings, announce: Callable[[str], None]) -> OpenAIEngine:
+    """The engine for `spec`; says by `announce` where prompts will go. Raises InputError for an address or key."""
+    settings = spec.openai
+    host = _check_address(settings.base_url)
+    key = os.environ.get(settings.key_variable, "")
+    if not key and host.endswith("openai.com"):
+        raise InputError(f"{host} needs a key", f"set the environment variable {settings.key_variable}")
+    renderer = _renderer(settings) if settings.api == "completions" else None
+    announce(f"prompts are sent to {host} (model {spec.model})")
+    if key and settings.base_url.startswith("http://") and not _is_local(host):
+        announce(f"warning: the key goes to {host} without encryption; use https")
+    return OpenAIEngine(spec.model, settings, key, renderer, spec.context_length)
+
+
+class OpenAIEngine:
+    """Asks one served model. The reply to equal arguments is as repeatable as the server makes it."""
+
+    def __init__(
+        self,
+        model: str,
+        settings: OpenAISettings,
+        key: str,
+        renderer: ChatRenderer | None = None,
+        context_length: int | None = None,
+    ) -> None:
+        from openai import AsyncOpenAI
+
+        self.model = model
+        self.fingerprint = content_id("served", settings.base_url, settings.api, model)
+        self.context_length = context_length
+        self._settings, self._key, self._renderer = settings, key, renderer
+        self._client = AsyncOpenAI(
+            api_key=key or "none", base_url=settings.base_url, max_retries=0, timeout=settings.timeout
+        )
+        self._retrier = Retrier(
+            Patience(
+                attempts=settings.attempts,
+                timeout=settings.timeout,
+                first_wait=settings.first_wait,
+                longest_wait=settings.longest_wait,
+                retry_share=settings.retry_share,
+                breaker=settings.breaker,
+                breaker_seconds=settings.breaker_seconds,
+            )
+        )
+
+    def count_tokens(self, turns: tuple[Turn, ...], prefill: str = "") -> int:
+        """Tokens by the tokenizer of `template` where there is one, else an estimate of one per four characters."""
+        if self._renderer is not None:
+            return len(self._renderer.prompt_ids(turns, prefill))
+        return -(-(sum(len(turn.content) for turn in turns) + len(prefill)) // LETTERS_PER_TOKEN)
+
+    async def generate(self, turns: tuple[Turn, ...], sampling: Sampling, *, prefill: str = "") -> Completion:
+        """Draw one reply; token ids and log-probs of drawn tokens are not told by servers."""
+        asked: dict[str, Any] = {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            self._limit(): sampling.max_tokens,
+        }
+        if self._settings.seed:
+            # Some servers read a 32-bit number.
+            asked["seed"] = sampling.seed % 2**31
+        answer = await self._ask(turns, prefill, asked)
+        text = answer.text.removeprefix(prefill) if prefill else answer.text
+        return Completion(text, answer.finish_reason, answer.usage)
+
+    async def option_logprobs(
+        self, turns: tuple[Turn, ...], options: tuple[str, ...], *, prefill: str = ""
+    ) -> OptionScores:
+        """Score options by the log-probs the server shows for the first token."""
+        most = self._settings.top_logprobs
+        if not most:
+            raise OptionsUnsupported("engine.openai.top_logprobs is 0; use a judge mode that reads words")
+        shown = {"logprobs": True, "top_logprobs": most} if self._settings.api == "chat" else {"logprobs": most}
+        answer = await self._ask(turns, prefill, {"temperature": 1.0, self._limit(): 1, **shown})
+        return score_options(answer, options)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    def _limit(self) -> str:
+        return self._settings.limit_name if self._settings.api == "chat" else "max_tokens"
+
+    async def _ask(self, turns: tuple[Turn, ...], prefill: str, asked: dict[str, Any]) -> Answer:
+        for turn in turns:
+            if any("\ud800" <= letter <= "\udfff" for letter in turn.content):
+                raise RecordFault("the text holds half a surrogate pair and cannot be sent")
+        if self._renderer is not None:
+            asked = {**asked, "prompt": list(self._renderer.prompt_ids(turns, prefill))}
+        else:
+            asked = {**asked, **_messages(turns, prefill)}
+        return await self._retrier.run(lambda: self._attempt(asked))
+
+    async def _attempt(self, asked: dict[str, Any]) -> Answer:
+        import httpx
+        from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
+
+        chat = self._renderer is None
+        create: Any = self._client.chat.completions if chat else self._client.completions
+        try:
+            response = await create.with_raw_response.create(model=self.model, **asked)
+            body = cast(str, response.http_response.text)
+        except APITimeoutError as error:
+            raise Attempt(f"no answer within {self._settings.timeout:g} s") from error
+        except APIStatusError as error:
+            wait = seconds_to_wait(error.response.headers.get("retry-after"))
+            refuse(error.status_code, self._without_key(error.response.text), limited_for=wait)
+        except (APIConnectionError, OpenAIError, httpx.HTTPError, UnicodeError) as error:
+            cause = error.__cause__ or error
+            raise Attempt(self._without_key(f"{type(cause).__name__}: {cause}")) from None
+        return read_answer(self._without_key(body), chat=chat)
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._key, "[key]") if self._key else text
+
+
+def _messages(turns: tuple[Turn, ...], prefill: str) -> dict[str, Any]:
+    messages = [{"role": turn.role, "content": turn.content} for turn in turns]
+    if not prefill:
+        return {"messages": messages}
+    messages.append({"role": "assistant", "content": prefill})
+    goes_on = {"continue_final_message": True, "add_generation_prompt": False}
+    return {"messages": messages, "extra_body": goes_on}
+
+
+def _check_address(base_url: str) -> str:
+    """The host. Raises InputError for an address that is not one, or that carries a password."""
+    parts = urlsplit(base_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InputError(f"engine.openai.base_url is no address: {base_url}", "write it like http://localhost:8000/v1")
+    if parts.username or parts.password:
+        raise InputError("engine.openai.base_url holds a password", "give the key by the environment variable")
+    return parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+
+
+def _is_local(host: str) -> bool:
+    name = host.rsplit(":", 1)[0]
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
+
+
+def _renderer(settings: OpenAISettings) -> ChatRenderer:
+    if not settings.template:
+        raise InputError(
+            "`api: completions` sends token ids and needs a tokenizer with a chat template",
+            "set engine.openai.template to the model's folder or hub name",
+        )
+    from transformers import AutoTokenizer
+
+    from cai.engine.files import find_template
+    from cai.engine.render import ChatRenderer
+
+    return ChatRenderer(cast(Any, AutoTokenizer.from_pretrained(find_template(settings.template))), settings.template)

@@ -1,0 +1,262 @@
+"""The engine of OpenAI-compatible servers, against one that misbehaves in every way we know of."""
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from fake_server import BEHAVIOURS, FakeServer, answer, running
+
+from cai.config.engine import EngineSettings, OpenAISettings
+from cai.engine import ContextTooLong, EngineDown, OptionsUnsupported, RecordFault, Sampling, Turn
+from cai.engine.openai import OpenAIEngine, open_openai
+from cai.engine.retry import seconds_to_wait
+from cai.errors import InputError
+
+T = TypeVar("T")
+KEY = "sk-canary-0123456789"
+Behave = Callable[[int, dict[str, Any]], str | dict[str, Any]]
+
+
+def ask(text: str) -> tuple[Turn, ...]:
+    return (Turn("user", text),)
+
+
+def echo(content: dict[str, Any]) -> dict[str, Any]:
+    return answer(f"re: {content['messages'][-1]['content']}")
+
+
+def settings(base_url: str, **changes: Any) -> OpenAISettings:
+    quick: dict[str, Any] = {"timeout": 0.4, "first_wait": 0.01, "attempts": 12, "breaker_seconds": 0.5}
+    return OpenAISettings(**{"base_url": base_url, **quick, **changes})
+
+
+def with_server(behave: Behave, work: Callable[[OpenAIEngine, FakeServer], Awaitable[T]], **changes: Any) -> T:
+    """Run `work` against a fake server."""
+
+    async def run() -> T:
+        async with running(behave) as fake:
+            engine = OpenAIEngine("m", settings(fake.base_url, **changes), KEY)
+            try:
+                return await work(engine, fake)
+            finally:
+                await engine.close()
+
+    return asyncio.run(run())
+
+
+async def ask_many(engine: OpenAIEngine, count: int, concurrency: int = 16) -> float:
+    """Ask `count` different prompts, check every answer, and give the seconds it took."""
+    gate = asyncio.Semaphore(concurrency)
+
+    async def one(number: int) -> None:
+        async with gate:
+            reply = await engine.generate(ask(f"prompt {number}"), Sampling(number))
+            assert reply.text == f"re: prompt {number}"
+
+    begun = time.perf_counter()
+    await asyncio.gather(*map(one, range(count)))
+    return time.perf_counter() - begun
+
+
+def share(behaviours: tuple[str, ...], seed: int = 0) -> Behave:
+    """30 % of requests meet one of `behaviours`."""
+    rng = random.Random(seed)
+    return lambda number, content: rng.choice(behaviours) if rng.random() < 0.3 else echo(content)
+
+
+def test_every_prompt_is_answered_once_though_a_third_of_requests_fail_in_every_way() -> None:
+    async def work(engine: OpenAIEngine, fake: FakeServer) -> None:
+        await ask_many(engine, 60)
+        assert len(fake.answered) == 60
+        assert set(fake.answered.values()) == {1}
+        assert len(fake.asked) > 66
+
+    with_server(share(BEHAVIOURS), work)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("behaviour", BEHAVIOURS)
+def test_thirty_percent_of_one_fault_costs_at_most_three_times_the_time(behaviour: str) -> None:
+    clean = with_server(lambda n, content: echo(content), lambda engine, fake: ask_many(engine, 480))
+
+    async def work(engine: OpenAIEngine, fake: FakeServer) -> float:
+        seconds = await ask_many(engine, 480)
+        assert set(fake.answered.values()) == {1}
+        return seconds
+
+    assert with_server(share((behaviour,)), work, timeout=0.15) <= 3 * clean
+
+
+def test_it_sends_what_was_asked_and_reads_what_came() -> None:
+    async def work(engine: OpenAIEngine, fake: FakeServer) -> None:
+        turns = (Turn("system", "Be kind."), *ask("Hi"))
+        reply = await engine.generate(turns, Sampling(2**40 + 5, 0.5, 0.9, 33), prefill="Well,")
+        assert (reply.text, reply.finish_reason) == ("re: Well,", "stop")
+        assert (reply.usage.prompt_tokens, reply.usage.cached_tokens, reply.usage.completion_tokens) == (7, 5, 2)
+        sent = fake.asked[0]
+        assert sent["messages"] == [
+            {"role": "system", "content": "Be kind."},
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": "Well,"},
+        ]
+        assert sent["continue_final_message"] is True
+        assert (sent["temperature"], sent["top_p"], sent["max_tokens"], sent["seed"]) == (0.5, 0.9, 33, 5)
+        assert fake.headers[0]["authorization"] == f"Bearer {KEY}"
+
+    with_server(lambda number, content: echo(content), work)
+
+
+def shown(**logprobs: float) -> dict[str, Any]:
+    top = [{"token": token, "logprob": value, "bytes": None} for token, value in logprobs.items()]
+    return answer("A", logprobs={"content": [{"token": "A", "logprob": 0.0, "bytes": None, "top_logprobs": top}]})
+
+
+def test_options_sum_their_variants_and_are_bounded_by_the_least_shown() -> None:
+    body = shown(**{"A": -1.0, " A": -2.0, "Ye": -3.0, "\n": -4.0})
+    scores = with_server(
+        lambda number, content: body, lambda engine, fake: engine.option_logprobs(ask("?"), ("A", "B", "Yes"))
+    )
+    assert scores.logprobs == pytest.approx((math.log(math.exp(-1) + math.exp(-2)), -4.0, -3.0))
+    assert scores.bounded == (False, True, False)
+
+
+def test_a_server_without_logprobs_says_so() -> None:
+    with pytest.raises(OptionsUnsupported):
+        with_server(lambda n, content: echo(content), lambda engine, fake: engine.option_logprobs(ask("?"), ("A",)))
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error", "words"),
+    [
+        ("error-400", RecordFault, "refuses this request"),
+        ("too-long", ContextTooLong, "maximum context"),
+        ("error-401", InputError, "refuses the key"),
+        ("limited-long", EngineDown, "wait 4000 s"),
+        ("limited", EngineDown, "limits us"),
+    ],
+)
+def test_what_no_retry_can_mend_is_said_at_once_or_in_the_end(
+    behaviour: str, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        with_server(
+            lambda number, content: behaviour, lambda engine, fake: engine.generate(ask("Hi"), Sampling(0)), attempts=3
+        )
+
+
+def test_a_poison_prompt_is_set_aside_and_the_others_finish() -> None:
+    def behave(number: int, content: dict[str, Any]) -> str | dict[str, Any]:
+        return "error-500" if content["messages"][-1]["content"] == "poison" else echo(content)
+
+    async def work(engine: OpenAIEngine, fake: FakeServer) -> None:
+        with pytest.raises(RecordFault, match="no answer in 3 attempts: status 500"):
+            await engine.generate(ask("poison"), Sampling(0))
+        await ask_many(engine, 5)
+        assert len(fake.asked) == 3 + 5
+
+    with_server(behave, work, attempts=3)
+
+
+def test_a_dead_server_opens_the_breaker_and_is_left_alone() -> None:
+    async def work(engine: OpenAIEngine, fake: FakeServer) -> None:
+        results = await asyncio.gather(
+            *(engine.generate(ask(str(number)), Sampling(0)) for number in range(40)), return_exceptions=True
+        )
+        assert {type(result) for result in results} == {EngineDown}
+        asked = len(fake.asked)
+        with pytest.raises(EngineDown, match="run the same command again"):
+            await engine.generate(ask("later"), Sampling(0))
+        assert len(fake.asked) == asked
+
+    with_server(lambda n, c: "error-500", work, breaker=10, breaker_seconds=0.1, first_wait=0.2, attempts=50)
+
+
+def test_a_run_has_a_budget_of_retries() -> None:
+    async def work(engine: OpenAIEngine, fake: FakeServer) -> None:
+        with pytest.raises(EngineDown, match="retries for"):
+            await ask_many(engine, 100, concurrency=50)
+
+    with_server(lambda n, c: "error-500", work, retry_share=0.1, breaker_seconds=60, attempts=50, first_wait=0)
+
+
+def test_the_key_shows_in_no_error() -> None:
+    for body in ({"error": {"message": f"Incorrect key {KEY}"}}, answer(f"{KEY}", finish_reason=KEY)):
+        with pytest.raises(RecordFault) as caught:
+            with_server(
+                lambda n, c, body=body: body, lambda engine, fake: engine.generate(ask("Hi"), Sampling(0)), attempts=2
+            )
+        assert KEY not in str(caught.value) + repr(caught.value.__cause__) + repr(caught.value.__context__)
+
+
+def test_the_host_is_told_before_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", KEY)
+    lines: list[str] = []
+    spec = EngineSettings(
+        kind="openai",
+        model="m",
+        openai=OpenAISettings(base_url="http://models.example:8000/v1", key_variable="SOME_KEY"),
+    )
+    open_openai(spec, lines.append)
+    assert lines[0] == "prompts are sent to models.example:8000 (model m)"
+    assert "without encryption" in lines[1]
+    assert KEY not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"base_url": "ftp://x/v1"}, "no address"),
+        ({"base_url": "https://me:secret@host/v1"}, "holds a password"),
+        ({"base_url": "https://api.openai.com/v1", "key_variable": "NO_SUCH_KEY_HERE"}, "NO_SUCH_KEY_HERE"),
+        ({"base_url": "http://localhost:1/v1", "api": "completions"}, "engine.openai.template"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
+        open_openai(EngineSettings(kind="openai", model="m", openai=OpenAISettings(**changes)), print)
+    assert "secret" not in str(caught.value)
+
+
+def test_completions_send_the_ids_of_the_template(model_folder: Callable[[str], Path]) -> None:
+    folder = str(model_folder("llama"))
+    body = {"choices": [{"text": " yes", "finish_reason": "length", "logprobs": {"top_logprobs": [{" A": -0.5}]}}]}
+
+    async def run() -> tuple[Any, ...]:
+        async with running(lambda n, c: "error-500") as fake:
+
+            async def respond(writer: asyncio.StreamWriter, content: dict[str, Any]) -> bool:
+                import json
+
+                from fake_server import send
+
+                return await send(writer, 200, json.dumps(body))
+
+            fake._respond = respond  # type: ignore[method-assign]
+            spec = EngineSettings(
+                kind="openai", model="m", openai=settings(fake.base_url, api="completions", template=folder)
+            )
+            engine = open_openai(spec, print)
+            reply = await engine.generate(ask("a <|im_end|> b"), Sampling(1, max_tokens=4))
+            scores = await engine.option_logprobs(ask("?"), ("A", "B"))
+            await engine.close()
+            return reply, scores, fake.asked, engine.count_tokens(ask("a <|im_end|> b"))
+
+    reply, scores, asked, tokens = asyncio.run(run())
+    assert (reply.text, reply.finish_reason) == (" yes", "length")
+    assert len(asked[0]["prompt"]) == tokens
+    assert asked[0]["prompt"].count(1) == 1
+    assert (scores.logprobs, scores.bounded) == ((-0.5, -0.5), (False, True))
+
+
+def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
+    assert seconds_to_wait("2.5") == 2.5
+    assert seconds_to_wait("-3") == 0.0
+    later = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 60))
+    assert seconds_to_wait(later) == pytest.approx(60, abs=2)
+    assert seconds_to_wait("soon") is None
+    assert seconds_to_wait(None) is None
