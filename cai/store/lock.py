@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from cai.errors import BusyError
 from cai.store.faults import naming
-from cai.store.files import dump_json, write_text
+from cai.store.files import dump_json
 from cai.store.secrets import redact
 
 LOCK, HOLDER = "run.lock", "holder.json"
@@ -38,7 +38,7 @@ def holding(folder: Path, *, note: bool = True) -> Generator[None]:
             raise BusyError(what) from None
     try:
         if note:
-            write_text(folder / HOLDER, dump_json(_me()))
+            _note(folder / HOLDER)
         yield
     finally:
         (folder / HOLDER).unlink(missing_ok=True)
@@ -65,6 +65,14 @@ def holder(folder: Path) -> str:
         return f"process {note['pid']} on {note['host']} since {note['since']} ({note['command']})"
     except (OSError, ValueError, KeyError):
         return "another process"
+
+
+def _note(path: Path) -> None:
+    """Say who holds the run. It need not outlive a power cut, so nothing waits for the disk."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with naming(path):
+        temporary.write_text(dump_json(_me()), "utf-8")
+        temporary.replace(path)
 
 
 def _me() -> dict[str, object]:

@@ -98,8 +98,9 @@ def open_run(base: Path, name: str, *, stage: str, identity: Mapping[str, object
     """
     folder = run_folder(base, name)
     with naming(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        files.sync_folder(folder.parent)
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            files.sync_folder(folder.parent)
     with holding(folder), closing(Journal(folder / JOURNAL)) as journal:
         files.sweep(folder)
         run = Run(name, folder, journal, Reader(folder / JOURNAL))

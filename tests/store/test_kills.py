@@ -86,9 +86,9 @@ def stored(base: Path) -> int:
         return journal.execute("SELECT count(*) FROM rows").fetchone()[0]
 
 
-def deaths(base: Path) -> Iterator[tuple[Path, Path]]:
-    """A fresh folder of runs and one of notes for each step a child died at, until a child passes."""
-    for last in range(1000):
+def deaths(base: Path, every: int) -> Iterator[tuple[Path, Path]]:
+    """A fresh folder of runs and one of notes for each `every`-th step a child died at, until a child passes."""
+    for last in range(0, 1000, every):
         runs, notes = base / f"{last}" / "runs", base / f"{last}" / "notes"
         notes.mkdir(parents=True)
         ended = in_child(lambda runs=runs, notes=notes, last=last: work_and_die(runs, notes, last))
@@ -101,9 +101,10 @@ def deaths(base: Path) -> Iterator[tuple[Path, Path]]:
     raise AssertionError("no child ever passed")
 
 
-def test_a_death_at_every_step_loses_nothing_and_repeats_only_what_was_in_flight(base: Path) -> None:
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_death_at_any_step_loses_nothing_and_repeats_only_what_was_in_flight(base: Path, every: int) -> None:
     expected = whole(base, "whole", ITEMS)
-    for runs, notes in deaths(base):
+    for runs, notes in deaths(base, every):
         assert stored(runs) >= max(numbers(notes / "told"), default=0)
         assert in_child(lambda runs=runs, notes=notes: work_and_die(runs, notes, 10_000)).code == 0
         assert stored(runs) == len(ITEMS)

@@ -16,7 +16,7 @@ from cai.store.lock import holding, is_held
 
 
 def race(base: Path, contenders: int) -> list[int | None]:
-    """Exit codes of children that open the same run at the same moment; the one that gets it keeps it for a second."""
+    """Exit codes of children that open the same run at the same moment; the one that gets it keeps it for a while."""
     ready, go = os.pipe(), os.pipe()
 
     def contend() -> None:
@@ -24,7 +24,7 @@ def race(base: Path, contenders: int) -> list[int | None]:
         os.write(ready[1], b".")
         os.read(go[0], 1)
         with open_run(base, "run", stage="test", identity=IDENTITY):
-            time.sleep(1.0)
+            time.sleep(0.7)
 
     children = [start(contend) for _ in range(contenders)]
     for _ in children:
