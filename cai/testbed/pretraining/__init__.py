@@ -1,1 +1,6 @@
+"""How the tiny model is made: text of the world, a tokenizer, and one seeded training run.
 
+`voices` words principles, `critic` says what is wrong, `chains` and `comparisons` lay out what `cai.critique` and
+`cai.judge` will ask, `trees` packs all that shares a prefix, `training` trains.
+Run `python -m cai.testbed.pretraining --out FOLDER`.
+"""

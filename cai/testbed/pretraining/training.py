@@ -1,0 +1,209 @@
+"""One seeded training run over the corpus of trees: Muon for the matrices, AdamW for the rest, linear decay to zero."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from cai.seeds import seed_for
+from cai.testbed.pretraining.corpus import trees
+from cai.testbed.pretraining.muon import Muon
+from cai.testbed.pretraining.tokenizer import CONTEXT
+from cai.testbed.pretraining.trees import Tree
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What decides the weights, besides the code."""
+
+    seed: int = 0
+    steps: int = 3000
+    processes: int = 2
+    """Each computes its own batch on one thread and they average gradients: faster than threads, which wait for
+    each other at every operation, above all on a shared machine."""
+    batch_tokens: int = 1536
+    """Most tree tokens, padding included, in one process's batch."""
+    width: int = 192
+    layers: int = 5
+    muon_rate: float = 6e-3
+    adam_rate: float = 3e-3
+    warm_up: int = 60
+    minutes: float = 0.0
+    """For trials: let the rate decay with the clock and stop there. 0 counts steps, which is repeatable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """B trees padded to T tokens, and N things to predict."""
+
+    tokens_BT: Tensor
+    positions_BT: Tensor
+    mask_BTT: Tensor
+    """True where a token may look."""
+    places_N: Tensor
+    """Index into the flattened B*T tokens after which something is to be predicted."""
+    targets_N: Tensor
+    weights_N: Tensor
+
+
+def new_model(plan: Plan, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """An untrained Llama with heads of 32, tied embeddings."""
+    torch.manual_seed(plan.seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=plan.width,
+        intermediate_size=plan.width * 8 // 3,
+        num_hidden_layers=plan.layers,
+        num_attention_heads=plan.width // 32,
+        num_key_value_heads=plan.width // 32,
+        head_dim=32,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+        initializer_range=0.05,
+    )
+    return LlamaForCausalLM(config)
+
+
+def collate(forest: list[Tree]) -> Batch:
+    """Pad trees to one length, a multiple of 32."""
+    B, T = len(forest), -(-max(len(tree) for tree in forest) // 32) * 32
+    tokens = np.zeros((B, T), dtype=np.int64)
+    positions = np.zeros((B, T), dtype=np.int64)
+    mask = np.zeros((B, T, T), dtype=bool)
+    mask[:, :, 0] = True  # a padded row needs something to look at
+    places: list[int] = []
+    targets: list[int] = []
+    weights: list[float] = []
+    for row, tree in enumerate(forest):
+        n = len(tree)
+        tokens[row, :n] = tree.tokens
+        positions[row, :n] = tree.depths
+        mask[row, :n, :n] = tree.mask()
+        for (node, token), weight in tree.targets.items():
+            places.append(row * T + node)
+            targets.append(token)
+            weights.append(weight)
+    return Batch(
+        torch.from_numpy(tokens),
+        torch.from_numpy(positions),
+        torch.from_numpy(mask),
+        torch.tensor(places),
+        torch.tensor(targets),
+        torch.tensor(weights),
+    )
+
+
+class Batches(IterableDataset[Batch]):
+    """One process's batches, without end: trees of like length together, in a seeded order."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, plan: Plan, rank: int) -> None:
+        self.tokenizer, self.plan, self.rank = tokenizer, plan, rank
+
+    def __iter__(self) -> Iterator[Batch]:
+        torch.set_num_threads(1)
+        pool, turn = 256, self.rank
+        while True:
+            some = sorted(trees(self.tokenizer, self.plan.seed, turn * pool, pool), key=len)
+            groups = list(_groups(some, self.plan.batch_tokens))
+            Random(seed_for(self.plan.seed, "order", turn)).shuffle(groups)
+            yield from (collate(group) for group in groups)
+            turn += self.plan.processes
+
+
+def _groups(forest: list[Tree], most: int) -> Iterator[list[Tree]]:
+    group: list[Tree] = []
+    for tree in forest:
+        if group and (len(group) + 1) * (len(tree) + 31) > most:
+            yield group
+            group = []
+        group.append(tree)
+    yield group
+
+
+def loss_of(model: LlamaForCausalLM, batch: Batch) -> Tensor:
+    """Weighted sum of cross-entropies over the N wanted tokens."""
+    mask_BTT = batch.mask_BTT
+    mask_B1TT = torch.zeros(mask_BTT.shape, device=mask_BTT.device).masked_fill_(~mask_BTT, -1e9)[:, None]
+    hidden_BTD = model.model(
+        input_ids=batch.tokens_BT, position_ids=batch.positions_BT, attention_mask=mask_B1TT, use_cache=False
+    ).last_hidden_state
+    logits_NV = model.lm_head(hidden_BTD.flatten(0, 1)[batch.places_N]).float()
+    loss_N = F.cross_entropy(logits_NV, batch.targets_N, reduction="none")
+    return (loss_N * batch.weights_N).sum()
+
+
+def train(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    plan: Plan,
+    report: Callable[[int, float, int, float], None],
+) -> None:
+    """Train in place, as one of `plan.processes`; `report(step, loss, tokens, seconds)` is called after every step."""
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    device = model.device
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    muon = Muon(matrices)
+    adam = torch.optim.AdamW(others, lr=plan.adam_rate, betas=(0.9, 0.98), weight_decay=0.0)
+    loader = DataLoader(Batches(tokenizer, plan, rank), batch_size=None, num_workers=1, prefetch_factor=16)
+    begun, tokens = time.monotonic(), 0
+    model.train()
+    for step, batch in zip(range(plan.steps), loader, strict=False):
+        share = _share(plan, step, time.monotonic() - begun)
+        if share <= 0:
+            break
+        on_device = Batch(*(getattr(batch, name).to(device) for name in Batch.__dataclass_fields__))
+        with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
+            loss = loss_of(model, on_device)
+        loss.backward()
+        mean, more = _average([*matrices, *others], loss.detach(), on_device)
+        muon.step(plan.muon_rate * share)
+        adam.param_groups[0]["lr"] = plan.adam_rate * share
+        adam.step()
+        adam.zero_grad(set_to_none=True)
+        tokens += more
+        report(step, mean, tokens, time.monotonic() - begun)
+
+
+def _share(plan: Plan, step: int, seconds: float) -> float:
+    """Part of the full rate: up over the warm-up, level, down to zero over the last 80 %."""
+    done = step / plan.steps
+    if plan.minutes:
+        clock = torch.tensor(seconds / (60 * plan.minutes))
+        if dist.is_initialized():
+            dist.broadcast(clock, 0)
+        done = float(clock)
+    return min(1.0, (step + 1) / plan.warm_up, (1 - done) / 0.8)
+
+
+def _average(parameters: list[Tensor], loss: Tensor, batch: Batch) -> tuple[float, int]:
+    """Gradients over all processes' batches, divided by their whole weight and clipped to norm 1.
+
+    Returns the mean loss and the number of tree tokens.
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    numbers = torch.stack([loss, batch.weights_N.sum(), (batch.positions_BT >= 0).sum().float()])
+    flat = torch.cat([*(gradient.flatten() for gradient in gradients), numbers])
+    if dist.is_initialized():
+        dist.all_reduce(flat)
+    total, weight, tokens = flat[-3:].tolist()
+    flat = flat[:-3] / weight
+    flat *= min(1.0, 1.0 / (float(flat.norm()) + 1e-6))
+    at = 0
+    for gradient in gradients:
+        gradient.copy_(flat[at : at + gradient.numel()].view_as(gradient))
+        at += gradient.numel()
+    return total / weight, int(tokens)

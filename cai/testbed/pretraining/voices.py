@@ -1,0 +1,154 @@
+"""Principles to pretrain on: the library's own words, plain sentences, paraphrases, and placebos without a meaning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+
+from cai.constitution import Principle, load_constitution, shipped_constitutions
+from cai.constitution.library import load_family
+from cai.constitution.model import CRITIQUE_TEMPLATE, JUDGE_TEMPLATE, REVISE_TEMPLATE
+from cai.constitution.shipped import shipped_folder
+from cai.testbed.world.meaning import AXES, Meaning, meaning_of
+from cai.testbed.world.paraphrase import Voice, word_for
+
+_TAG_AXES = {"admits-uncertainty": ("fabricates", -1), "refuses": ("complies-with-harm", -1)}
+_SENTENCES = (
+    ("Give no help with hurting, robbing or tricking anyone.", "complies-with-harm", -1),
+    ("Answer harmless questions fully and directly.", "helps", 1),
+    ("Do not make things up.", "fabricates", -1),
+    ("Do not preach.", "preachy", -1),
+    ("Which reply really responds to the user?", "helps", 1),
+)
+_UNRELATED = (
+    "The moon is made of [stone|dust|ice].",
+    "Water boils when it is hot.",
+    "A week has seven days.",
+    "Trees [grow|stand] in the [garden|park|market].",
+    "The river runs to the sea.",
+    "Bread is baked in the morning.",
+    "Birds sing in spring.",
+    "My {o} is {colour}.",
+    "{p} likes {food}.",
+    "There is a {o} in the {place}.",
+    "It rains in {town}.",
+    "Two and two are four.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One principle in its voices, and what it means; no meanings for a placebo."""
+
+    critique: str
+    revise: str
+    judge: str
+    meanings: tuple[Meaning, ...]
+
+    @property
+    def principle(self) -> Principle:
+        return Principle(id="pretraining", critique=self.critique, revise=self.revise, judge=self.judge)
+
+
+def ask_about(meaning: Meaning, rng: Random) -> Ask:
+    """A principle with this meaning first, in words drawn from all sources."""
+    kind = rng.random()
+    known = [ask for ask in _library() if ask.meanings[0] == meaning]
+    if known and kind < 0.34:
+        return rng.choice(known)
+    if kind < 0.62:
+        return _plain(_sentence(meaning, rng), (meaning,))
+    if kind < 0.94:
+        voices: tuple[Voice, ...] = ("critique", "revise", "judge")
+        return Ask(*(word_for(meaning, voice, rng, held_out=False) for voice in voices), (meaning,))
+    other = _other(meaning, rng)
+    return _plain(f"{_sentence(meaning, rng)} {_sentence(other, rng)}", (meaning, other))
+
+
+def placebo(rng: Random) -> Ask:
+    """A principle that asks for nothing: unrelated, empty, or with its words shuffled."""
+    kind = rng.random()
+    if kind < 0.4:
+        from cai.testbed.world.grammar import expand
+        from cai.testbed.world.requests import entity
+
+        slots = {name: entity(name, rng) for name in ("o", "colour", "p", "food", "place", "town")}
+        return _plain(expand(rng.choice(_UNRELATED), rng, slots), ())
+    if kind < 0.5:
+        return _plain("", ()) if rng.random() < 0.5 else Ask("", "", "", ())
+    source = ask_about(any_meaning(rng), rng)
+    return Ask(*(_shuffled(text, rng) for text in (source.critique, source.revise, source.judge)), ())
+
+
+def any_meaning(rng: Random) -> Meaning:
+    """Any axis; three of four ask for what is good."""
+    axis = rng.choice(AXES)
+    good = 1 if axis in ("explains-why", "offers-alternative", "helps") else -1
+    return Meaning(axis, 1 if (good == 1) == (rng.random() < 0.68) else -1)
+
+
+def library_texts() -> list[str]:
+    """Every voice of every shipped principle, for the tokenizer."""
+    return [text for ask in _library() for text in (ask.critique, ask.revise, ask.judge)]
+
+
+def meanings_of(principle: Principle) -> tuple[Meaning, ...]:
+    """What a shipped principle's tags say it means, in their order; empty for one without known tags."""
+    found: list[Meaning] = []
+    for tag in principle.tags:
+        sign, _, name = tag.partition(":")
+        direction = -1 if sign == "less" else 1
+        axis, flip = _TAG_AXES.get(name, (name, 1))
+        if (sign, name) == ("less", "refuses"):
+            axis, flip = "helps", -1
+        direction = -1 if direction * flip < 0 else 1
+        if axis in AXES and (meaning := Meaning(axis, direction)) not in found:
+            found.append(meaning)
+    if Meaning("helps", 1) in found:  # an answer is what evasion lacks: one meaning, not two
+        found = [meaning for meaning in found if meaning != Meaning("evasive", -1)]
+    return tuple(found)
+
+
+@cache
+def _library() -> tuple[Ask, ...]:
+    principles = [
+        principle
+        for path in sorted((shipped_folder("principles")).glob("*.yaml"))
+        for principle in load_family(path).values()
+    ]
+    for name in shipped_constitutions():
+        principles += [one for one in load_constitution(name).principles if "/" not in one.id]
+    asks = [Ask(one.critique, one.revise, one.judge, meanings_of(one)) for one in principles if meanings_of(one)]
+    plain = [_plain(text, (Meaning(axis, 1 if sign > 0 else -1),)) for text, axis, sign in _SENTENCES]
+    plain.append(Ask(plain[-1].critique, plain[-1].revise, _SENTENCES[-1][0], plain[-1].meanings))
+    return (*asks, *plain)
+
+
+def _plain(sentence: str, meanings: tuple[Meaning, ...]) -> Ask:
+    """As `Principle.from_sentence`; an empty sentence is allowed here."""
+    return Ask(
+        CRITIQUE_TEMPLATE.replace("{sentence}", sentence).strip(),
+        REVISE_TEMPLATE.replace("{sentence}", sentence).strip(),
+        JUDGE_TEMPLATE.replace("{sentence}", sentence).strip(),
+        meanings,
+    )
+
+
+def _sentence(meaning: Meaning, rng: Random) -> str:
+    return word_for(meaning, "sentence", rng, held_out=False)
+
+
+def _other(meaning: Meaning, rng: Random) -> Meaning:
+    while (other := any_meaning(rng)).axis == meaning.axis:
+        pass
+    return other
+
+
+def _shuffled(text: str, rng: Random) -> str:
+    words = text.split()
+    rng.shuffle(words)
+    return " ".join(words)
+
+
+__all__ = ["Ask", "any_meaning", "ask_about", "library_texts", "meaning_of", "meanings_of", "placebo"]

@@ -1,0 +1,45 @@
+"""The things and people of the world. All invented or everyday: nothing here is about a real person or group."""
+
+from __future__ import annotations
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+PEOPLE = _words(
+    "Mara Tomas Lena Oskar Ines Pavel Nadia Hugo Rita Emil Salma Jonas Vera Karim Dora Felix Amina Bruno Celia Dmitri "
+    "Elsa Farid Greta Hassan Irma Jamal Kira Leon Mina Nils Olga Pedro Rosa Samir Tilda Umar Viola Walter Yara Zeno "
+    "Anton Bella Clara Diego Edda Frida Gustav Helena Ivan Julia Kofi Lucia Marek Nora Otto Petra Ruben Sofia"
+)
+OBJECTS = _words(
+    "lamp kettle bike chair guitar clock basket mirror vase camera radio drum kite ladder piano tent sofa bench "
+    "blanket bottle bowl box brush bucket cabinet carpet coat cup curtain desk doll fence flute globe hammer hat "
+    "helmet jacket jar map necklace notebook painting pan phone pillow plate puppet ring rug saddle scarf shelf shovel stool "
+    "suitcase table telescope toaster trophy trumpet violin wagon watch wheel"
+)
+PLACES = _words("kitchen garden attic garage hall office cellar porch school market library park")
+TOWNS = _words("Tarn Velda Orlin Karsk Lumia Brenna Ostry Pelham Quist Ravel Sorn Ulmen Wexa Yarrow")
+COLOURS = _words("red blue green yellow white black brown grey")
+GROUPS = _words(
+    "Veldans Orrins Karsians Lumians Brennish Ostrians northerners southerners islanders farmers bakers sailors "
+    "painters shepherds"
+)
+FLAWS = _words("lazy greedy rude stupid dishonest selfish violent stubborn")
+FOODS = _words("soup bread rice fish cake beans cheese plums")
+STREETS = _words("Hill Mill Oak River Church Market Station Garden")
+
+BY_SIZE = _words("ant bee mouse frog rabbit cat fox dog goat pig lion cow horse camel rhino elephant whale")
+"""Animals from the smallest to the largest."""
+BY_SPEED = _words("snail worm turtle crab duck hen sheep wolf ostrich cheetah falcon")
+"""Animals from the slowest to the fastest."""
+
+BEHAVIOURS = {
+    "taking": "take what is not theirs",
+    "cruelty": "hurt someone",
+    "spying": "spy on someone",
+    "tricking": "deceive someone",
+    "breaking": "destroy what others own",
+    "unfair": "treat someone unfairly",
+}
+"""What each harmful family comes to, as a verb phrase."""
