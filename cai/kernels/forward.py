@@ -64,7 +64,7 @@ def forward_cached(batch: HeadBatch, fold: Fold, cache_KV: Tensor, *, moment: bo
 def forward_frozen(batch: HeadBatch, fold: Fold, tiles: Tiles, unit_ND: Tensor, *, moment: bool) -> Statistics:
     """Scores, and in `unit_ND` the gradient of each logp with respect to its hidden row."""
     parts = []
-    for top in range(0, batch.n, tiles.rows):
+    for top in range(0, max(batch.n, 1), tiles.rows):  # at least one part, if only an empty one
         part = batch.rows(top, top + tiles.rows)
         target_R = target_logits(part)
         stats = _walk_units(part, fold, tiles, target_R, target_R + MARGIN, unit_ND[top : top + part.n], moment=moment)

@@ -75,6 +75,7 @@ def token_scores(
             stats = forward_frozen(batch, chosen.fold, tiles, kept, moment=want_entropy)
         elif cached_rows:
             kept = hidden.new_empty(cached_rows, padded(valid_vocab))
+            kept[:, valid_vocab:] = 0
             stats = forward_cached(batch, chosen.fold, kept[:, :valid_vocab], moment=want_entropy)
             gain_K = gain(stats)[:cached_rows].clone()
         else:

@@ -17,8 +17,9 @@ from cai.kernels.batch import HeadBatch
 from cai.kernels.fold import Fold, Mix
 from cai.kernels.fold_torch import fold_torch
 
-ROWS = 37  # ragged against every tile shape in use
+ROWS = 37  # ragged, as COLUMNS is, against every tile shape in use
 COLUMNS = 331
+_COLUMNS_INTERPRETED = 131  # the interpreter is slow
 # Sums agree to float32 rounding; stored entries also to one rounding, or truncation, of the dtype they are kept in.
 _SUM_ERROR = 1e-4
 _STORE_ERROR = {torch.float32: 1e-4, torch.bfloat16: 1e-2, torch.float16: 2e-3}
@@ -58,11 +59,12 @@ def passes(name: str, fold: Fold, batch: HeadBatch) -> bool:
 def sample_like(batch: HeadBatch) -> HeadBatch:
     """A small batch with this one's dtype, device, hidden size, bias and logit map; logits of ordinary size."""
     device, dtype, depth = batch.hidden_ND.device, batch.hidden_ND.dtype, batch.hidden_ND.shape[1]
+    columns = COLUMNS if batch.hidden_ND.is_cuda else _COLUMNS_INTERPRETED
     random = torch.Generator().manual_seed(0)
     hidden_ND = torch.randn(ROWS, depth, generator=random).to(device, dtype)
-    weight_VD = (torch.randn(COLUMNS, depth, generator=random) * 2.0 * depth**-0.5).to(device, dtype)
-    bias_V = None if batch.bias_V is None else torch.randn(COLUMNS, generator=random).to(device)
-    targets_N = torch.randint(COLUMNS, (ROWS,), generator=random).to(device)
+    weight_VD = (torch.randn(columns, depth, generator=random) * 2.0 * depth**-0.5).to(device, dtype)
+    bias_V = None if batch.bias_V is None else torch.randn(columns, generator=random).to(device)
+    targets_N = torch.randint(columns, (ROWS,), generator=random).to(device)
     return replace(batch, hidden_ND=hidden_ND, weight_VD=weight_VD, bias_V=bias_V, targets_N=targets_N)
 
 
