@@ -1,4 +1,4 @@
-"""`cai runs`: what lies in runs/, one run in detail, and the removal of a run."""
+"""`cai runs`: what lies in runs/, one run in detail, second tries, removal."""
 
 from __future__ import annotations
 
@@ -63,6 +63,15 @@ def show(name: str, base: Path = _BASE) -> None:
     typer.echo("\nfiles")
     for line in _table((), [(one_line(file), _size(size)) for file, size in files(folder)], words=1):
         typer.echo(f"  {line}")
+
+
+@app.command()
+def retry(name: str, base: Path = _BASE) -> None:
+    """Forget a run's quarantined records, so that the same command as before tries them again."""
+    from cai.store.listing import find_run, forget_quarantined
+
+    count = forget_quarantined(find_run(base, name))
+    typer.echo(f"{count:,} records are to be tried again: give the command that made {name}" if count else "none")
 
 
 @app.command()

@@ -1,14 +1,15 @@
-"""What lies in a folder of runs, told from journals alone, and the removal of a run."""
+"""What lies in a folder of runs, told from journals alone; second tries for what failed, and removal."""
 
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from cai.errors import InputError
 from cai.store.faults import naming
+from cai.store.journal import Journal
 from cai.store.lock import LOCK, holding, is_held
 from cai.store.reader import Reader, Totals
 from cai.store.run import JOURNAL, run_folder
@@ -70,6 +71,17 @@ def files(folder: Path) -> list[tuple[str, int]]:
             if file.is_file():
                 found.append((str(file.relative_to(folder)), file.stat().st_size))
     return found
+
+
+def forget_quarantined(folder: Path) -> int:
+    """Drop the quarantined rows of a run, so that the same command tries those records again; how many there were."""
+    with holding(folder), closing(Journal(folder / JOURNAL)) as journal:
+        reader = Reader(folder / JOURNAL)
+        stages = reader.stages()
+        count = sum(reader.totals(stage).states["quarantined"] for stage in stages)
+        for stage in stages:
+            journal.forget(stage, "quarantined")
+    return count
 
 
 def remove(folder: Path) -> None:

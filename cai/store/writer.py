@@ -62,7 +62,10 @@ class Writer:
 
     def _settle(self, group: list[Waiting], fault: Exception | None) -> None:
         if fault is None:
-            self._committed([row for row, _ in group])
+            try:
+                self._committed([row for row, _ in group])
+            except Exception as mistake:  # noqa: BLE001 - as above; a chain that nobody wakes would wait for ever
+                fault = mistake
         for _, stored in group:
             if stored.done():  # its chain was dropped; the row is stored all the same
                 continue

@@ -78,6 +78,21 @@ def test_a_held_run_is_shown_as_running_with_its_holder_and_not_removed(base: Pa
     assert (base / "alpha" / "card.md").exists()
 
 
+def test_retry_forgets_what_was_quarantined_and_the_next_pass_tries_it(base: Path) -> None:
+    assert cai_runs(base, "retry", "alpha").stdout.startswith("2 records are to be tried again")
+    assert cai_runs(base, "retry", "alpha").stdout == "none\n"
+    asked = list[int]()
+
+    async def again(item: int) -> Reply:
+        asked.append(item)
+        return Reply(text="x", usage=Usage())
+
+    with open_run(base, "alpha", stage="critique", identity={"model": "m", "settings": {"rounds": 2}}) as run:
+        asyncio.run(run_stage(run, "critique", range(20), again, key=str, concurrency=1))
+        assert run.states("critique") == {"ok": 20}
+    assert asked == [3, 13]
+
+
 def test_rm_removes_the_runs_named_and_nothing_else(base: Path) -> None:
     removed = cai_runs(base, "rm", "alpha", "beta", "--yes")
     assert removed.exit_code == 0

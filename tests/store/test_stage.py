@@ -220,6 +220,16 @@ def test_progress_counts_only_what_is_stored_and_ends_with_everything(base: Path
     assert told[-1].usage_now == Usage(calls=50, completion_tokens=sum(range(50)))
 
 
+def test_a_mistake_in_the_progress_callback_is_raised_and_hangs_nothing(run: Run) -> None:
+    def progress(counts: Counts) -> None:
+        if counts.done:
+            raise ValueError("a mistake in the bar")
+
+    with pytest.raises(ValueError, match="a mistake in the bar"):
+        stage(run, range(50), progress=progress)
+    assert run.states("test")["ok"] >= 1
+
+
 def test_two_stages_of_one_run_do_not_mix(base: Path) -> None:
     with open_run(base, "run", stage="test", identity=IDENTITY) as run:
         stage(run, range(5))
