@@ -17,7 +17,9 @@ COMMANDS = {
     "label": "Sample replies and judge pairs of them: soft preferences.",
     "doctor": "Measure whether a model can criticise and judge at all.",
     "train": "Train a policy or a reward model on what the other commands wrote.",
-    "runs": "List, show and remove what lies in runs/.",
+    "sample": "Draw replies and keep those a reward model likes best.",
+    "run": "Run a whole pipeline from one recipe.",
+    "runs": "List, show, retry and remove what lies in runs/.",
 }
 """Name and one-line help. `cai/cli/NAME.py` holds either `command`, a function, or `app`, a group of subcommands."""
 

@@ -14,7 +14,6 @@ from cai.cli.rl import RL_METHODS, train_rl
 from cai.cli.terminal import duration, plain
 from cai.cli.words import split_words
 from cai.config import load_settings
-from cai.config.base import SECTIONS
 from cai.config.rl import RLSettings, Watch
 from cai.config.train import TrainSettings
 from cai.errors import InputError, Where
@@ -77,20 +76,21 @@ def command(
     flags = {"run": run, "model": model, "data": data or None, "seed": seed}
     settings = load_settings(TrainSettings, "train", recipe, overrides, flags)
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    job = _prepare(method, settings, base)
+    job = prepare_training(method, settings, base)
     if _first_process():
         for line in _plan(job):
             typer.echo(plain(line))
     if not dry_run:
-        _train(job, base)
+        train_job(job, base)
 
 
 def _with_section(override: str, section: str) -> str:
     """`beta=0.2` is `train.beta=0.2`."""
-    return override if override.split("=")[0].split(".")[0] in SECTIONS else f"{section}.{override}"
+    return override if override.partition("=")[0].startswith(f"{section}.") else f"{section}.{override}"
 
 
-def _prepare(method: str, settings: TrainSettings, base: Path) -> Job:
+def prepare_training(method: str, settings: TrainSettings, base: Path) -> Job:
+    """Everything checked that can be checked before any weights load. Raises `InputError`."""
     from cai.store.run import run_folder
     from cai.train.loading import open_base
     from cai.train.methods import METHODS as TABLE
@@ -112,7 +112,7 @@ def _plan(job: Job) -> list[str]:
     return plan_lines(job.method, job.settings, job.base, job.prepared, job.plan)
 
 
-def _train(job: Job, base: Path) -> None:
+def train_job(job: Job, base: Path) -> None:
     """Hold the run while training; under `accelerate launch` the first process holds it for all."""
     from contextlib import nullcontext
 

@@ -1,0 +1,149 @@
+"""The stages of `cai run`, each the command of its name on the same run folder, fed by the stage before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cai.cli.rl import RL_METHODS
+from cai.config import load_settings
+from cai.config.base import Settings
+from cai.config.critique import CritiqueSettings
+from cai.config.engine import EngineSettings
+from cai.config.label import LabelSettings
+from cai.config.rl import RLSettings
+from cai.config.run import POLICY_STAGES, RunSettings
+from cai.config.train import TrainSettings
+from cai.errors import InputError, Where
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stage, checked: its settings, and how to run it."""
+
+    name: str
+    settings: Settings
+    go: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A recipe whose stages are read and checked one by one, because later ones load what earlier ones write."""
+
+    settings: RunSettings
+    recipe: Path | None
+    overrides: Sequence[str]
+    base: Path
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.base / self.settings.run
+
+    def check(self) -> list[tuple[str, Settings]]:
+        """Settings of every stage, before anything runs; raises InputError for a wrong one or an impossible order."""
+        _check_order(self.settings.stages)
+        return [(name, self.section(name)) for name in self.settings.stages]
+
+    def section(self, name: str) -> Settings:
+        """A stage's settings: its own section over what the pipeline says."""
+        run = self.settings
+        common: dict[str, object] = {"run": run.run, "seed": run.seed}
+        if name == "critique":
+            return self._load(CritiqueSettings, name, {**common, "constitution": run.constitution})
+        if name == "label":
+            return self._load(LabelSettings, name, {**common, "constitution": run.constitution})
+        if name in RL_METHODS:
+            return self._load(RLSettings, name, self._rl_inputs(name, common))
+        if name == "evaluate":
+            return run
+        return self._load(TrainSettings, name, {**common, "model": self._start(name)})
+
+    def step(self, name: str) -> Step:
+        """The stage, ready to run; its inputs exist by now."""
+        settings = self.section(name)
+        return Step(name, settings, lambda: self._go(name, settings))
+
+    def models(self) -> dict[str, str]:
+        """Name and folder of every policy the pipeline has made, the base first."""
+        made = {"base": self.settings.model}
+        for name in self.settings.stages:
+            if name == "sft" or name in POLICY_STAGES:
+                made[name] = str(self.folder / name / "model")
+        return made
+
+    def _rl_inputs(self, name: str, common: dict[str, object]) -> dict[str, object]:
+        run = self.settings
+        inputs = {**common, "model": self._start(name), "constitution": run.constitution}
+        if "reward" in run.stages and name not in ("spo",):
+            inputs["rewards"] = [str(self.folder / "reward")]
+        return inputs
+
+    def _start(self, name: str) -> str:
+        """The model a training starts from: policies from the supervised one, a reward model from the base."""
+        supervised = self.folder / "sft" / "model"
+        return str(supervised) if name in POLICY_STAGES and "sft" in self.settings.stages else self.settings.model
+
+    def _load(self, model: type[Any], name: str, inherited: dict[str, object]) -> Any:
+        """The stage's section; what the recipe itself says there beats what is inherited from `run:`."""
+        own = load_settings(model, name, self.recipe, self.overrides, {})
+        given = {key: value for key, value in inherited.items() if key not in own.model_fields_set}
+        return load_settings(model, name, self.recipe, self.overrides, given)
+
+    def engine_for(self, model: str) -> EngineSettings:
+        """The recipe's engine with another model."""
+        return load_settings(EngineSettings, "engine", self.recipe, self.overrides, {"model": model})
+
+    def _go(self, name: str, settings: Any) -> None:
+        if name == "critique":
+            from cai.cli.critique_job import prepare, work
+
+            work(prepare(settings, self.engine_for(self.settings.model), self.base)).counts.check_errors()
+        elif name == "label":
+            self._label(settings)
+        elif name in RL_METHODS:
+            self._reinforce(name, settings)
+        elif name == "evaluate":
+            from cai.cli.pipeline_table import evaluate
+
+            evaluate(self)
+        else:
+            from cai.cli.train import prepare_training, train_job
+
+            train_job(prepare_training(name, settings, self.base), self.base)
+
+    def _label(self, settings: LabelSettings) -> None:
+        """The supervised policy draws the replies; the base model judges them, unless the recipe names judges."""
+        from cai.cli.label_job import prepare, work
+
+        supervised = self.folder / "sft" / "model"
+        policy = str(supervised) if "sft" in self.settings.stages else self.settings.model
+        judges = settings.judges or (self.engine_for(self.settings.model),)
+        with_judges = settings.model_copy(update={"judges": tuple(judges)})
+        for counts in work(prepare(with_judges, self.engine_for(policy), self.base)).counts:
+            counts.check_errors()
+
+    def _reinforce(self, name: str, settings: RLSettings) -> None:
+        from cai.cli.rl import show_step
+        from cai.cli.rl_job import announce, prepare, work
+
+        job = prepare(name, settings, self.base)
+        announce(job)
+        work(job, show_step)
+
+
+def _check_order(stages: Sequence[str]) -> None:
+    """A stage needs what another one writes: it must come after it."""
+    needs = {
+        "sft": "critique",
+        "reward": "label",
+        **dict.fromkeys(("dpo", "ipo", "slic", "orpo", "kto", "sppo"), "label"),
+    }
+    for place, name in enumerate(stages):
+        wanted = needs.get(name)
+        if wanted is not None and wanted not in stages[:place]:
+            raise InputError(f"{name} needs what {wanted} writes", f"put {wanted} before it", Where("run.stages"))
+        if name in stages[:place]:
+            raise InputError(f"{name} is named twice", "name it once", Where("run.stages"))
