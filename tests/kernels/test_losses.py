@@ -76,7 +76,7 @@ def test_losses_in_the_loop_equal_losses_outside(dtype: torch.dtype, frozen: boo
         for tensor in leaf.given[1:]:
             tensor.requires_grad_(not frozen)
         got, metrics = fused_token_loss(
-            leaf.hidden_ND, leaf.weight_VD, targets, loss, cu_seqlens=CU, sequences_per_group=group, row_index=row_index,
+            *leaf.leaves[:2], targets, loss, cu_seqlens=CU, sequences_per_group=group, row_index=row_index,
             token_aux={"weight": weight}, sequence_aux={"reference": reference}, bias=leaf.bias_V, valid_vocab=300,
             budget_bytes=budget, temperature=0.9,
         )  # fmt: skip
