@@ -73,7 +73,7 @@ def test_replies(tmp_path: Path) -> None:
 )
 def test_bad_rows_are_named(kind: str, row: object, said: str, tmp_path: Path) -> None:
     path = write(tmp_path / "bad.jsonl", row)
-    with pytest.raises(InputError, match="bad.jsonl:1") as raised:
+    with pytest.raises(InputError, match=r"bad\.jsonl:1") as raised:
         GivenFile(path, kind).check()  # pyright: ignore[reportArgumentType]
     assert said in str(raised.value)
 
