@@ -96,7 +96,9 @@ class EngineSettings(Settings):
     context_length: int | None = Field(
         default=None, ge=16, description="Most tokens of prompt and reply together; by default what the model states."
     )
-    batch_size: int = Field(default=32, ge=1, description="Conversations that generate at once (transformers, vllm).")
+    batch_size: int | None = Field(
+        default=None, ge=1, description="Conversations that generate at once; by default 32 (transformers), 256 (vllm)."
+    )
     kv_cache_gib: float = Field(
         default=2.0, gt=0, description="Memory for keys and values, running and remembered, in GiB (transformers)."
     )
@@ -105,3 +107,8 @@ class EngineSettings(Settings):
     )
     openai: OpenAISettings = Field(default=OpenAISettings(), description="Settings of the `openai` kind.")
     vllm: VllmSettings = Field(default=VllmSettings(), description="Settings of the `vllm` kind.")
+
+    @property
+    def in_flight(self) -> int:
+        """Chains to keep going at a time: twice the largest batch, so that the engine never waits for a chain."""
+        return self.concurrency or 2 * (self.batch_size or (256 if self.kind == "vllm" else 32))

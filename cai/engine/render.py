@@ -7,8 +7,10 @@ Contents that the model itself produced keep the ids it produced.
 
 from __future__ import annotations
 
+import json
 import re
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 from cai.engine.protocol import RecordFault, Turn
@@ -24,6 +26,7 @@ class Tokenizer(Protocol):
 
     all_special_ids: list[int]
     unk_token_id: int | None
+    eos_token_id: int | None
     added_tokens_decoder: dict[int, Any]
     chat_template: Any
 
@@ -156,6 +159,15 @@ class ChatRenderer:
             piece, _, text = text.partition(mark)
             pieces.append(piece)
         return (*pieces, text)
+
+
+def end_ids(folder: Path, config: dict[str, Any], tokenizer: Tokenizer) -> frozenset[int]:
+    """Every token that ends a reply, by the model's settings, its generation settings and its tokenizer."""
+    file = folder / "generation_config.json"
+    generation: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    stated = [generation.get("eos_token_id"), config.get("eos_token_id"), tokenizer.eos_token_id]
+    flat = [token for part in stated for token in (part if isinstance(part, list) else [part])]
+    return frozenset(token for token in flat if isinstance(token, int))
 
 
 def _control_tokens(tokenizer: Tokenizer) -> dict[int, str]:

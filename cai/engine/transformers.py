@@ -14,13 +14,15 @@ from cai.engine.batching.scheduler import Scheduler
 from cai.engine.files import ModelFiles, context_length, find_model
 from cai.engine.options import log_sum
 from cai.engine.protocol import Completion, ContextTooLong, OptionScores, Sampling, Turn
-from cai.engine.render import ChatRenderer
+from cai.engine.render import ChatRenderer, end_ids
 from cai.errors import InputError
 from cai.records import Usage
 from cai.seeds import content_id
 
 if TYPE_CHECKING:
     from cai.config.engine import EngineSettings
+
+SLOTS = 32
 
 
 def open_transformers(spec: EngineSettings, name: str, announce: Callable[[str], None]) -> TransformersEngine:
@@ -35,7 +37,7 @@ def open_transformers(spec: EngineSettings, name: str, announce: Callable[[str],
         load_model(files, spec.dtype, device, spec.adapter),
         shown_name=spec.model,
         context_length=length,
-        batch_size=spec.batch_size,
+        batch_size=spec.batch_size or SLOTS,
         kv_bytes=int(spec.kv_cache_gib * 2**30),
     )
     if not engine.exact:
@@ -73,7 +75,7 @@ class TransformersEngine:
         runner = Runner(model, most_slots=batch_size, budget=kv_bytes)
         self.exact = runner.exact
         self._runner = runner
-        self._scheduler = Scheduler(runner, _end_ids(model, tokenizer), kv_bytes)
+        self._scheduler = Scheduler(runner, end_ids(files.folder, files.config, tokenizer), kv_bytes)
 
     def count_tokens(self, turns: tuple[Turn, ...], prefill: str = "") -> int:
         """Tokens of the rendered conversation with the generation prompt and `prefill`."""
@@ -184,10 +186,3 @@ def _device(asked: str) -> str:
     if asked.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"engine.device is {asked}, but there is no GPU here", "set it to auto or cpu")
     return asked
-
-
-def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """Every token that ends a reply, by the generation settings and by the tokenizer."""
-    stated = model.generation_config.eos_token_id
-    ids = stated if isinstance(stated, list) else [stated]
-    return frozenset(token for token in (*ids, tokenizer.eos_token_id) if token is not None)

@@ -1,0 +1,175 @@
+"""The thread that steps vLLM's engine: requests join between two steps, each answered on its own future."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cai.errors import EngineDown, InputError, RecordFault
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A finished request; `logprobs` is one mapping of token to log-prob per drawn token, where they were asked for."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[dict[int, float], ...]
+    cached_tokens: int
+
+
+@dataclass(eq=False, slots=True)
+class _Request:
+    ids: tuple[int, ...]
+    sampling: Any
+    lora: Any
+    future: Future[Output]
+
+
+@dataclass(eq=False, slots=True)
+class _Call:
+    work: Callable[[], Any]
+    future: Future[Any]
+
+
+class Stepper:
+    """Owns an `LLMEngine`; only its thread touches it."""
+
+    def __init__(self, engine: Any) -> None:
+        self._engine = engine
+        self._inbox: queue.SimpleQueue[_Request | _Call | None] = queue.SimpleQueue()
+        self._running: dict[str, _Request] = {}
+        self._held: list[_Request | _Call] = []
+        self._numbers = count()
+        self._loras: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._closed: str | None = None
+        self.steps = 0
+        self._thread = threading.Thread(target=self._run, name="vllm", daemon=True)
+        self._thread.start()
+
+    async def request(self, ids: Sequence[int], sampling: Any, lora: Any = None) -> Output:
+        """Run one request; cancelling the awaiting task cancels it. Raises RecordFault where vLLM refuses it."""
+        request = _Request(tuple(ids), sampling, lora, Future())
+        self._put(request)
+        return await asyncio.wrap_future(request.future)
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Run `work` on the thread once the requests before it are done and before those after it begin."""
+        task = _Call(work, Future())
+        self._put(task)
+        return await asyncio.wrap_future(task.future)
+
+    def lora(self, folder: str) -> Any:
+        """vLLM's handle of the adapter in a folder; the same folder gives the same handle."""
+        from vllm.lora.request import LoRARequest
+
+        if not (Path(folder) / "adapter_config.json").is_file():
+            raise InputError(f"{folder} is not a LoRA adapter", "give a folder with an adapter_config.json")
+        with self._lock:
+            if folder not in self._loras:
+                self._loras[folder] = LoRARequest(folder, len(self._loras) + 1, folder)
+            return self._loras[folder]
+
+    def close(self) -> None:
+        """Stop after the current step; what still runs is cancelled."""
+        with self._lock:
+            if self._closed is None:
+                self._closed = "it was closed"
+                self._inbox.put(None)
+        self._thread.join()
+
+    def _put(self, item: _Request | _Call) -> None:
+        with self._lock:
+            if self._closed is not None:
+                raise EngineDown(f"vLLM has stopped: {self._closed}")
+            self._inbox.put(item)
+
+    def _run(self) -> None:
+        try:
+            while self._receive():
+                for name in [name for name, request in self._running.items() if request.future.cancelled()]:
+                    del self._running[name]
+                    self._engine.abort_request([name])
+                if self._running:
+                    self._step()
+        except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it, whatever it was
+            self._fail(f"{type(error).__name__}: {error}")
+        else:
+            for item in (*self._running.values(), *self._held):
+                item.future.cancel()
+
+    def _receive(self) -> bool:
+        """Start what has arrived, in order; a call holds back what comes after it. False once closed."""
+        while True:
+            idle = not self._running and not self._held
+            try:
+                item = self._inbox.get(block=idle)
+            except queue.Empty:
+                break
+            if item is None:
+                return False
+            self._held.append(item)
+        while self._held:
+            item = self._held[0]
+            if isinstance(item, _Call):
+                if self._running:
+                    return True
+                _finish(item.future, item.work)
+            else:
+                self._start(item)
+            self._held.pop(0)
+        return True
+
+    def _start(self, request: _Request) -> None:
+        name = str(next(self._numbers))
+        prompt = {"prompt_token_ids": list(request.ids)}
+        try:
+            self._engine.add_request(name, prompt, request.sampling, lora_request=request.lora)
+        except (ValueError, TypeError) as error:
+            request.future.set_exception(RecordFault(f"vLLM refuses this request: {error}"))
+        else:
+            self._running[name] = request
+
+    def _step(self) -> None:
+        self.steps += 1
+        for output in self._engine.step():
+            if output.finished and (request := self._running.pop(output.request_id, None)) is not None:
+                _finish(request.future, lambda output=output: _read(output))
+
+    def _fail(self, reason: str) -> None:
+        with self._lock:
+            self._closed = reason
+        items = [*self._running.values(), *self._held]
+        while not self._inbox.empty():
+            item = self._inbox.get()
+            items += [] if item is None else [item]
+        for item in items:
+            if not item.future.done() and item.future.set_running_or_notify_cancel():
+                item.future.set_exception(EngineDown(f"vLLM has stopped: {reason}"))
+
+
+def _read(output: Any) -> Output:
+    """What we keep of a `RequestOutput`. Raises RecordFault for one that ended in an error."""
+    choice = output.outputs[0]
+    if choice.finish_reason not in ("stop", "length"):
+        raise RecordFault(f"vLLM ended the request with {choice.finish_reason}")
+    shown = choice.logprobs or []
+    logprobs = tuple({token: entry.logprob for token, entry in position.items()} for position in shown)
+    return Output(tuple(choice.token_ids), logprobs, output.num_cached_tokens or 0)
+
+
+def _finish(future: Future[Any], work: Callable[[], Any]) -> None:
+    if future.set_running_or_notify_cancel():
+        try:
+            future.set_result(work())
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever asked for the work
+            future.set_exception(error)
