@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import lru_cache
 
 from cai.critique.prompts import read_critique
 
@@ -39,18 +40,25 @@ _OPENS_AS_REVISION = re.compile(r"\W*(?:revision|revised (?:reply|response|answe
 _OTHER_SPEAKER = re.compile(
     r"^[ \t]*(?:human|user|assistant|system)\s*:|<\|(?:im_start|user|assistant|system)", re.I | re.M
 )
-_CLOSERS = re.compile(
-    r"\b(?:let me know if|i hope (?:this|that) helps|feel free to|have a (?:great|nice|wonderful) day"
-    r"|is there anything else|happy to help|good luck|take care)\b",
-    re.I,
+_CLOSERS = (
+    "let me know if",
+    "i hope this helps",
+    "i hope that helps",
+    "feel free to",
+    "have a great day",
+    "have a nice day",
+    "have a wonderful day",
+    "is there anything else",
+    "happy to help",
+    "good luck",
+    "take care",
 )
-# Most replies have none of these: the slow search runs only where a quick one says that it may succeed.
-_MAY_CLOSE = re.compile("let me|hope th|feel f|have a|anything e|happy t|good l|take c")
-_MAY_REPEAT = re.compile(r"(.)\1\1\1\1\1\1\1")  # three times faster than {7}
-_SAME_CHARACTER = re.compile(r"([^\s\w.\-_=*#])\1{7,}|(\w)\2{19,}|([.\-_=*#])\3{119,}")
+_RUN = re.compile(r"(\S)\1{7,}")
 _EMOJI = re.compile("[\u2600-\u27bf\U0001f000-\U0001faff]")
 MOST_CLOSERS = 2
 MOST_EMOJI = 8
+MOST_LETTERS, MOST_RULES = 19, 119
+"""Most times a letter or digit, or a character that rules are drawn with, may stand in a row; others at most 7."""
 SHORTEST_ECHO = 6
 """Words of a critique that is long enough to recognise."""
 
@@ -60,7 +68,7 @@ def reply_problems(reply: str, *, before: str | None = None, critique: str = "")
     if not reply.strip():
         return ("empty",)
     found: list[str] = []
-    if _OTHER_SPEAKER.search(reply):
+    if _speaks_for_another(reply):
         found.append("role_confusion")
     if before is not None:
         if not found and (_OPENS_AS_CRITIQUE.match(reply) or read_critique(reply) is False):
@@ -71,15 +79,15 @@ def reply_problems(reply: str, *, before: str | None = None, critique: str = "")
             found.append("critique_echo")
     if _loops(reply):
         found.append("loop")
-    if _repeats(reply.lower().split()):
+    if _repeats(reply):
         found.append("repetition")
     return tuple(found)
 
 
 def critique_problems(critique: str, reply: str) -> tuple[str, ...]:
     """Problems of a critique: a speaker it should not be, a reply in its place."""
-    confused = (
-        _OTHER_SPEAKER.search(critique)
+    confused = bool(
+        _speaks_for_another(critique)
         or _OPENS_AS_REVISION.match(critique)
         or _PREAMBLE.match(critique)
         or critique.strip() == reply.strip()
@@ -92,30 +100,47 @@ def worst(problems: tuple[str, ...]) -> str | None:
     return next((name for name in PROBLEMS if name in problems), None)
 
 
+def _speaks_for_another(text: str) -> bool:
+    return (":" in text or "<|" in text) and _OTHER_SPEAKER.search(text) is not None
+
+
 def _echoes(reply: str, critique: str, before: str) -> bool:
     """Whether most four-word runs of the critique stand in the reply and did not stand in the reply before."""
-    words = critique.lower().split()
-    if len(words) < SHORTEST_ECHO:
+    if len(critique.split()) < SHORTEST_ECHO:
         return False
-    runs = {" ".join(words[i : i + 4]) for i in range(len(words) - 3)}
-    now, then = (" ".join(text.lower().split()) for text in (reply, before))
-    fresh = [run for run in runs if run not in then]
-    return len(fresh) >= 3 and sum(run in now for run in fresh) > len(fresh) / 2
+    fresh = _word_runs(critique) - _word_runs(before)
+    return len(fresh) >= 3 and len(fresh & _word_runs(reply)) > len(fresh) / 2
 
 
 def _loops(reply: str) -> bool:
+    lower = reply.lower()
     return (
-        (_MAY_CLOSE.search(reply.lower()) is not None and len(_CLOSERS.findall(reply)) > MOST_CLOSERS)
-        or (_MAY_REPEAT.search(reply) is not None and _SAME_CHARACTER.search(reply) is not None)
-        or len(_EMOJI.findall(reply)) > MOST_EMOJI
+        sum(lower.count(closer) for closer in _CLOSERS) > MOST_CLOSERS
+        or any(_too_long(run.group()) for run in _RUN.finditer(reply))
+        or (not reply.isascii() and len(_EMOJI.findall(reply)) > MOST_EMOJI)
     )
 
 
-def _repeats(words: list[str]) -> bool:
+def _too_long(run: str) -> bool:
+    """Whether one character follows itself more often than it may."""
+    if run[0] in "._-=*#":
+        return len(run) > MOST_RULES
+    return not run[0].isalnum() or len(run) > MOST_LETTERS
+
+
+def _repeats(reply: str) -> bool:
     """Whether more than half of the four-word runs are repeats, or one word makes up most of the text."""
+    words = reply.lower().split()
     if len(words) < 12:
         return False
-    runs = set(zip(words, words[1:], words[2:], words[3:], strict=False))
-    if len(runs) < (len(words) - 3) / 2:
+    if len(_word_runs(reply)) < (len(words) - 3) / 2:
         return True
-    return Counter(words).most_common(1)[0][1] > 0.6 * len(words)
+    few = len(set(words)) < 0.5 * len(words)
+    return few and Counter(words).most_common(1)[0][1] > 0.6 * len(words)
+
+
+@lru_cache(maxsize=1024)
+def _word_runs(text: str) -> frozenset[tuple[str, ...]]:
+    """Every run of four words. A reply is looked at when it is written and again when it is revised."""
+    words = text.lower().split()
+    return frozenset(zip(words, words[1:], words[2:], words[3:], strict=False))
