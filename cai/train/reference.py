@@ -19,6 +19,7 @@ from torch import Tensor
 from cai.store.files import replacing
 from cai.train.batches import Attention
 from cai.train.collate import Collator, model_inputs, sum_replies
+from cai.train.processes import processes
 from cai.train.tokens import Tokenised
 
 FILE = "reference.safetensors"
@@ -67,10 +68,9 @@ def compute_reference(
     bf16: bool,
 ) -> Tensor:
     """[examples, replies] in float32, examples of like length together; each process does its part of them."""
-    from accelerate import PartialState
     from accelerate.utils import gather_object
 
-    state = PartialState()
+    state = processes()
     device = state.device or torch.device("cpu")
     model = model.to(device).eval()
     collate = Collator(items, pad, share, attention)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from datasets import Dataset
 from transformers import EarlyStoppingCallback, PrinterCallback
 from transformers.utils import logging as transformers_logging
@@ -32,6 +31,7 @@ from cai.train.methods import Method
 from cai.train.plan import Plan
 from cai.train.preference import PreferenceTrainer
 from cai.train.prepare import Prepared
+from cai.train.processes import processes
 from cai.train.progress import MetricsLog, Show, StopAtStep, read_metrics, stop_on_signals
 from cai.train.reference import compute_reference, read_reference, token_sha, write_reference
 from cai.train.reward import RewardModelTrainer, RewardObjective
@@ -73,9 +73,9 @@ def train(job: Job, show: Show) -> Path:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     job.folder.mkdir(parents=True, exist_ok=True)
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         agree(job)
-    PartialState().wait_for_everyone()
+    processes().wait_for_everyone()
     members = job.settings.ensemble if job.method.kind == "reward" else 1
     if members == 1:
         return train_member(job, show, job.folder, job.settings.seed, job.folder / MODEL)
@@ -201,9 +201,9 @@ def frozen_reference(job: Job, model: Any, collate: Collator) -> torch.Tensor:
         size=2 * job.settings.micro_batch,
         bf16=job.settings.precision == "bf16",
     )
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         write_reference(job.folder, ref_BK, made_with)
-    PartialState().wait_for_everyone()
+    processes().wait_for_everyone()
     return ref_BK
 
 
