@@ -43,7 +43,7 @@ class Job:
     @property
     def concurrency(self) -> int:
         """Chains at a time: twice the largest batch, so that the engine never waits for a chain."""
-        return max(spec.concurrency or 2 * spec.batch_size for spec in self.engines.values())
+        return max(spec.in_flight for spec in self.engines.values())
 
     def price(self, usage: Usage) -> float:
         """Money for so many tokens."""
@@ -134,10 +134,11 @@ def work(job: Job) -> Outcome:
     """Run what is still to do and write every output. Raises as `run_stage` does, and `BudgetSpent` after writing."""
     announce(job)
     parts = open_parts(job)
-    return asyncio.run(closing(parts, _work(job, parts)))
+    return asyncio.run(closing(parts, work_with(job, parts)))
 
 
-async def _work(job: Job, parts: Parts) -> Outcome:
+async def work_with(job: Job, parts: Parts) -> Outcome:
+    """The same in a running event loop, with engines that are open already and stay so."""
     from cai.critique.stage import STAGE, criticise, identity
     from cai.store import BudgetSpent, open_run
 

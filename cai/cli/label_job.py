@@ -282,7 +282,7 @@ def _work(job: Job, what: str, total: int | None, specs: list[EngineSettings]) -
 
     settings = job.settings
     budget = None if settings.max_cost is None else Budget(settings.max_cost, job.price)
-    concurrency = max(spec.concurrency or 2 * spec.batch_size for spec in specs)
+    concurrency = max(spec.in_flight for spec in specs)
     with progress_bar(f"{what} {settings.run}") as progress:
         yield Work(concurrency, settings.attempts, settings.max_error_rate, budget, progress, total)
 
