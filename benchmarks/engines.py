@@ -37,6 +37,7 @@ class Result:
 
     name: str
     seconds: float
+    cpu_seconds_per_chain: float
     chains_per_second: float
     reply_tokens: int
     tokens_per_second: float
@@ -160,13 +161,17 @@ async def with_engine(chains: Sequence[Chain], engine: Engine, concurrency: int)
 
 def timed(name: str, count: int, work: Callable[[], tuple[int, int, int]]) -> Result:
     """Run and print one contestant."""
-    begun = time.perf_counter()
+    begun, cpu = time.perf_counter(), time.process_time()
     produced, asked, cached = work()
-    seconds = time.perf_counter() - begun
+    seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
     share = cached / asked if asked else None
-    result = Result(name, seconds, count / seconds, produced, produced / seconds, share)
+    result = Result(name, seconds, cpu / count, count / seconds, produced, produced / seconds, share)
     shown = "" if share is None else f"   {share:.0%} of prompt tokens reused"
-    print(f"{name:32} {seconds:8.1f} s {result.chains_per_second:8.2f} chains/s {result.tokens_per_second:8.0f} tok/s{shown}")
+    print(
+        f"{name:30} {seconds:7.1f} s {result.chains_per_second:7.2f} chains/s {result.tokens_per_second:7.0f} tok/s "
+        f"{1000 * result.cpu_seconds_per_chain:6.0f} ms of CPU a chain{shown}",
+        flush=True,
+    )
     return result
 
 
@@ -215,6 +220,14 @@ def vllm_result(args: argparse.Namespace, chains: list[Chain]) -> Result:
     return result
 
 
+def print_ratios(name: str, own: Result, others: Sequence[Result]) -> None:
+    """Throughput beside others, by the clock and by CPU time (which other programs on the machine disturb less)."""
+    for other in others:
+        clock = own.chains_per_second / other.chains_per_second
+        cpu = other.cpu_seconds_per_chain / own.cpu_seconds_per_chain
+        print(f"{name}: {clock:.2f}x of {other.name} by the clock, {cpu:.2f}x by CPU time")
+
+
 def model_folder(name: str) -> str:
     """The tiny model's folder for "tiny"."""
     from cai.testbed import TINY
@@ -239,10 +252,9 @@ def main() -> None:
     results = transformers_results(args, chains)
     if args.vllm:
         results.append(vllm_result(args, chains))
-    loop, staged, own = (result.chains_per_second for result in results[:3])
-    print(f"transformers engine: {own / loop:.2f}x the loop, {own / staged:.2f}x the stages")
+    print_ratios("transformers engine", results[2], results[:2])
     if args.vllm:
-        print(f"vllm engine: {results[3].chains_per_second / own:.2f}x the transformers engine")
+        print_ratios("vllm engine", results[3], results[:3])
     if args.out:
         machine = {"processor": platform.processor(), "cores": os.cpu_count(), "python": platform.python_version()}
         content = {"machine": machine, "model": args.model, "results": [asdict(result) for result in results]}

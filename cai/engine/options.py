@@ -10,8 +10,3 @@ def log_sum(logprobs: Sequence[float]) -> float:
     """log of the summed probabilities; minus infinity for none."""
     top = max(logprobs, default=-math.inf)
     return top if top == -math.inf else top + math.log(math.fsum(math.exp(logprob - top) for logprob in logprobs))
-
-
-def same_start(one: str, other: str) -> bool:
-    """Whether an answer could start with both options: then their probabilities would overlap."""
-    return one.startswith(other) or other.startswith(one)

@@ -29,7 +29,7 @@ class Output:
 @dataclass(eq=False, slots=True)
 class _Request:
     ids: tuple[int, ...]
-    sampling: Any
+    sampling: dict[str, Any]
     lora: Any
     future: Future[Output]
 
@@ -56,8 +56,8 @@ class Stepper:
         self._thread = threading.Thread(target=self._run, name="vllm", daemon=True)
         self._thread.start()
 
-    async def request(self, ids: Sequence[int], sampling: Any, lora: Any = None) -> Output:
-        """Run one request; cancelling the awaiting task cancels it. Raises RecordFault where vLLM refuses it."""
+    async def request(self, ids: Sequence[int], sampling: dict[str, Any], lora: Any = None) -> Output:
+        """Run one request, `sampling` being the arguments of `SamplingParams`; cancelling the awaiting task cancels it. Raises RecordFault where vLLM refuses it."""
         request = _Request(tuple(ids), sampling, lora, Future())
         self._put(request)
         return await asyncio.wrap_future(request.future)
@@ -130,11 +130,13 @@ class Stepper:
         return True
 
     def _start(self, request: _Request) -> None:
+        from vllm import SamplingParams
+
         name = str(next(self._numbers))
         prompt = {"prompt_token_ids": list(request.ids)}
         try:
-            self._engine.add_request(name, prompt, request.sampling, lora_request=request.lora)
-        except (ValueError, TypeError) as error:
+            self._engine.add_request(name, prompt, SamplingParams(**request.sampling), lora_request=request.lora)
+        except Exception as error:  # noqa: BLE001 - versions differ in what they raise for a request they refuse
             request.future.set_exception(RecordFault(f"vLLM refuses this request: {error}"))
         else:
             self._running[name] = request

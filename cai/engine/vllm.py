@@ -171,9 +171,7 @@ class VllmEngine:
         return await self._request(ids, seed=0, temperature=1.0, max_tokens=1, logprob_token_ids=unique)
 
     async def _request(self, ids: tuple[int, ...], **sampling: Any) -> Output:
-        from vllm import SamplingParams
-
-        return await self._stepper.request(ids, SamplingParams(detokenize=False, **sampling), self._lora)
+        return await self._stepper.request(ids, {"detokenize": False, **sampling}, self._lora)
 
     def _fitting(self, turns: tuple[Turn, ...], prefill: str) -> tuple[int, ...]:
         ids = self.renderer.prompt_ids(turns, prefill)
