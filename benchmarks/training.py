@@ -7,8 +7,9 @@ gets the reference log-probs precomputed as ours does, and once more as its defa
 which TRL switches on by default, is off on both sides unless named. On a CUDA GPU the model is a random Qwen-0.5B (V
 = 151,936) and tokens per second, model FLOP utilisation and peak memory are reported.
 
-Memory is the peak of the process above what it held just before the first step; on a CPU that is the resident size
-sampled every 5 ms, so every side is measured alike.
+Seconds are wall time on a GPU and CPU seconds on a CPU, where each side runs one thread. Memory is the peak of the
+process above what it held just before the first step; on a CPU that is the resident size sampled every 5 ms, so every
+side is measured alike.
 """
 
 from __future__ import annotations
@@ -144,10 +145,14 @@ def make_tokenizer(vocab: int) -> Any:
 
 
 class Clock:
-    """Times of optimizer steps as a trainer callback; the first step is warm-up."""
+    """Times of optimizer steps as a trainer callback; the first step is warm-up.
+
+    On a CPU they are CPU seconds of this process, which runs one thread: another program's load does not change them.
+    """
 
     def __init__(self, cuda: bool) -> None:
         self.peak, self.times, self._cuda, self._began = Peak(cuda), list[float](), cuda, 0.0
+        self._now = time.perf_counter if cuda else time.process_time
 
     def callback(self) -> Any:
         from transformers import TrainerCallback
@@ -160,11 +165,11 @@ class Clock:
 
             def on_step_begin(self, *_: Any, **__: Any) -> None:
                 clock._sync()
-                clock._began = time.perf_counter()
+                clock._began = clock._now()
 
             def on_step_end(self, *_: Any, **__: Any) -> None:
                 clock._sync()
-                clock.times.append(time.perf_counter() - clock._began)
+                clock.times.append(clock._now() - clock._began)
 
         return Watch()
 
