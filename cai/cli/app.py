@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "Train a policy or a reward model on what the other commands wrote.",
     "sample": "Draw replies and keep those a reward model likes best.",
     "run": "Run a whole pipeline from one recipe.",
+    "compare": "Compare constitutions, or finished runs: what differs, with intervals.",
     "runs": "List, show, retry and remove what lies in runs/.",
 }
 """Name and one-line help. `cai/cli/NAME.py` holds either `command`, a function, or `app`, a group of subcommands."""
