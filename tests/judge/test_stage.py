@@ -47,9 +47,6 @@ def test_pairs_load_as_trl_and_datasets_want_them(whole: Path) -> None:
             for r in table if r["p_chosen"] > 0.51]  # pyright: ignore  # fmt: skip
     assert wins
     assert all(wins)
-    from trl.data_utils import is_conversational
-
-    assert is_conversational(row)
 
 
 def test_the_same_prompt_with_equal_replies_is_not_judged(whole: Path) -> None:
