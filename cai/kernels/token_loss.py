@@ -68,7 +68,6 @@ class _Job:
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
 
-@torch.compiler.disable
 def fused_token_loss(
     hidden_MD: Tensor,
     weight_VD: Tensor,
@@ -112,7 +111,7 @@ def fused_token_loss(
         local_loss, targets_N, row_index, ends, sequences_per_group, tokens, sequences,
         logit_map, vocab, return_entropy, budget, engine,
     )  # fmt: skip
-    loss = _FusedTokenLoss.apply(hidden_MD, weight_VD, bias, job)
+    loss = _opaque(hidden_MD, weight_VD, bias, job)
     return loss, job.metrics
 
 
@@ -237,3 +236,11 @@ def _local(
         return torch.zeros_like(logp_N) if needs_grad else None
     (up_N,) = torch.autograd.grad(loss, logp_N)
     return up_N
+
+
+def _apply(hidden_MD: Tensor, weight_VD: Tensor, bias_V: Tensor | None, job: _Job) -> Tensor:
+    return _FusedTokenLoss.apply(hidden_MD, weight_VD, bias_V, job)
+
+
+# Dynamo cannot look into the caller's loss; it steps around.
+_opaque: Any = torch.compiler.disable(_apply)

@@ -132,3 +132,15 @@ def test_offsets_that_do_not_fit_are_refused(change: dict[str, object], message:
     problem = random_problem(6, 4, 30)
     with pytest.raises(ValueError, match=message):
         fused_token_loss(*problem.leaves[:2], problem.targets_N, lambda c: (c.logp_N.sum(), {}), **change)
+
+
+def test_compiled_code_steps_around_the_loss() -> None:
+    problem = random_problem(40, 4, 30).leaf()
+
+    def train(hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        aux = {"weight": torch.ones(40)}
+        return fused_token_loss(hidden * 2, weight, problem.targets_N, sft, cu_seqlens=CU, token_aux=aux)[0] * 3
+
+    eager = torch.autograd.grad(train(*problem.leaves[:2]), problem.given)
+    compiled = torch.autograd.grad(torch.compile(train, backend="aot_eager")(*problem.leaves[:2]), problem.given)
+    assert all(torch.equal(a, b) for a, b in zip(eager, compiled, strict=True))
