@@ -57,7 +57,10 @@ class Stepper:
         self._thread.start()
 
     async def request(self, ids: Sequence[int], sampling: dict[str, Any], lora: Any = None) -> Output:
-        """Run one request, `sampling` being the arguments of `SamplingParams`; cancelling the awaiting task cancels it. Raises RecordFault where vLLM refuses it."""
+        """Run one request, `sampling` being the arguments of `SamplingParams`.
+
+        Cancelling the awaiting task cancels the request. Raises RecordFault where vLLM refuses it.
+        """
         request = _Request(tuple(ids), sampling, lora, Future())
         self._put(request)
         return await asyncio.wrap_future(request.future)

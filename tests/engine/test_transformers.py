@@ -10,8 +10,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from cai.config.engine import EngineSettings
 from cai.engine import Completion, ContextTooLong, EngineDown, Sampling, Turn
-from cai.engine.transformers import TransformersEngine
+from cai.engine.transformers import TransformersEngine, open_transformers
+from cai.testbed import TINY
+from cai.testbed.world import prompts
 
 OpenSmall = Callable[..., TransformersEngine]
 TEXTS = [
@@ -202,3 +205,21 @@ def test_a_closed_engine_says_so(open_small: OpenSmall) -> None:
     asyncio.run(engine.close())
     with pytest.raises(EngineDown, match="closed"):
         asyncio.run(engine.generate(ask("Hi"), Sampling(0)))
+
+
+def test_the_built_in_model_answers_alike_in_any_company() -> None:
+    if not (TINY / "model.safetensors").is_file():
+        pytest.skip("the built-in model's weights are not here")
+    requests = prompts("test", 24, 5)
+    calls = [
+        (tuple(Turn.of(message) for message in prompt.messages), Sampling(seed, max_tokens=40, logprobs=True))
+        for seed, prompt in enumerate(requests)
+    ]
+    engines = [open_transformers(EngineSettings(batch_size=size), str(TINY), announce=print) for size in (32, 5)]
+    together = asyncio.run(all_of(engines[0], calls))
+    backwards = asyncio.run(all_of(engines[1], calls[::-1]))[::-1]
+    told = [[(reply.token_ids, reply.end_id, reply.logprobs) for reply in replies] for replies in (together, backwards)]
+    assert told[0] == told[1]
+    assert len({reply.text for reply in together}) > 12
+    for engine in engines:
+        asyncio.run(engine.close())
