@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from cai.kernels.batch import HeadBatch, put_target
-from cai.kernels.fold import Fold, Mix
+from cai.kernels.engines import Engine
+from cai.kernels.fold import Mix
 from cai.kernels.forward import Tiles, target_slope
 from cai.kernels.products import add_product, product, rounded_product
 
@@ -82,12 +83,12 @@ class Mixing(NamedTuple):
         return self.up_N * torch.expm1(logp_N) + self.up_entropy_N * logp_N.exp() * (logp_N + self.entropy_N)
 
 
-def backward(batch: HeadBatch, fold: Fold, tiles: Tiles, saved: Saved, mixing: Mixing, wanted: Wanted) -> Gradients:
+def backward(batch: HeadBatch, engine: Engine, tiles: Tiles, saved: Saved, mixing: Mixing, wanted: Wanted) -> Gradients:
     """Gradients of sum_n g_n logp_n (+ h_n entropy_n) with respect to hidden rows, head and bias."""
     kept = saved.cache_KV.shape[0]
     scale_N = mixing.scale_N * -batch.logit_map.factor
     scale_N[:kept] *= saved.gain_K
-    scaled_ND = (batch.hidden_ND * scale_N[:, None]).to(tiles.store) if wanted.weight else None
+    scaled_ND = engine.scale(batch.hidden_ND, scale_N, tiles.store) if wanted.weight else None
     pull_ND = batch.new_wide(*batch.hidden_ND.shape) if wanted.hidden else None
     weight_VD = torch.empty_like(batch.weight_VD, memory_format=torch.contiguous_format) if wanted.weight else None
     bias_V = batch.new_wide(batch.vocab) if wanted.bias else None
@@ -95,7 +96,7 @@ def backward(batch: HeadBatch, fold: Fold, tiles: Tiles, saved: Saved, mixing: M
     for left in range(0, batch.vocab, tiles.columns):
         right = min(left + tiles.columns, batch.vocab)
         total_CD = None if weight_VD is None else SliceTotal(weight_VD[left:right], only_one=count == 1)
-        for block in _blocks(batch, fold, tiles, saved, mixing, left, right):
+        for block in _blocks(batch, engine, tiles, saved, mixing, left, right):
             if pull_ND is not None:
                 add_product(pull_ND[block.here], block.e_RC, batch.weight_VD[left:right])
             if total_CD is not None and scaled_ND is not None:
@@ -111,7 +112,7 @@ def backward(batch: HeadBatch, fold: Fold, tiles: Tiles, saved: Saved, mixing: M
 
 
 def _blocks(
-    batch: HeadBatch, fold: Fold, tiles: Tiles, saved: Saved, mixing: Mixing, left: int, right: int
+    batch: HeadBatch, engine: Engine, tiles: Tiles, saved: Saved, mixing: Mixing, left: int, right: int
 ) -> Iterator[Block]:
     kept = saved.cache_KV.shape[0]
     if kept:
@@ -125,7 +126,7 @@ def _blocks(
         part = batch.rows(top, top + rows)
         here = slice(top, top + part.n)
         store_RC = buffer_RC[: part.n, : right - left]
-        fold(part, left, right, saved.lse_N[here], store_NC=store_RC, mix=mixing.mix(here))
+        engine.fold(part, left, right, saved.lse_N[here], store_NC=store_RC, mix=mixing.mix(here))
         put_target(store_RC, part.targets_N, left, at_target_N[here])
         yield Block(here, store_RC)
 

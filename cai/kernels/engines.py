@@ -15,6 +15,7 @@ from cai.kernels import engine_choice, self_check
 from cai.kernels.batch import HeadBatch
 from cai.kernels.fold import Fold
 from cai.kernels.fold_torch import fold_torch
+from cai.kernels.products import scaled_rows
 from cai.kernels.target_logits import candidate_logits
 
 ENGINES = ("auto", "torch", "triton", "cublas", "cublas-rounded")
@@ -27,10 +28,11 @@ class Engine:
     name: str
     fold: Fold
     dots: Callable[[HeadBatch, Tensor], Tensor]
+    scale: Callable[[Tensor, Tensor, torch.dtype], Tensor]
     native: bool
 
 
-TORCH = Engine("torch", fold_torch, candidate_logits, native=False)
+TORCH = Engine("torch", fold_torch, candidate_logits, scaled_rows, native=False)
 
 
 def has_triton() -> bool:
@@ -42,12 +44,14 @@ def has_triton() -> bool:
 def _triton_engines() -> dict[str, Engine]:
     from cai.kernels.triton_fold import fold_cublas
     from cai.kernels.triton_forward import fold_triton
-    from cai.kernels.triton_rows import candidate_dots
+    from cai.kernels.triton_rows import candidate_dots, scale_rows
 
     return {
-        "triton": Engine("triton", fold_triton, candidate_dots, native=True),
-        "cublas": Engine("cublas", fold_cublas, candidate_dots, native=True),
-        "cublas-rounded": Engine("cublas-rounded", partial(fold_cublas, exact=False), candidate_dots, native=True),
+        "triton": Engine("triton", fold_triton, candidate_dots, scale_rows, native=True),
+        "cublas": Engine("cublas", fold_cublas, candidate_dots, scale_rows, native=True),
+        "cublas-rounded": Engine(
+            "cublas-rounded", partial(fold_cublas, exact=False), candidate_dots, scale_rows, native=True
+        ),
     }
 
 

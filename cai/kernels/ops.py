@@ -163,7 +163,7 @@ def token_scores_backward(
         saved = Saved(lse, logp, entropy, gain, cache_KV)
         mixing = Mixing.of(grad_logp, grad_entropy, entropy)
         wanted = Wanted(need_hidden, need_weight, need_bias)
-        grads = backward(batch, chosen.fold, tiles, saved, mixing, wanted)
+        grads = backward(batch, chosen, tiles, saved, mixing, wanted)
         return (
             weight.new_empty(0) if grads.hidden_ND is None else _to_rows(grads.hidden_ND, hidden, row_index),
             weight.new_empty(0) if grads.weight_VD is None else pad_rows(grads.weight_VD, weight),

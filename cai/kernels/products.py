@@ -30,6 +30,11 @@ def add_product(total: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return total.addmm_(a.to(total.dtype), b.to(total.dtype))
 
 
+def scaled_rows(rows_ND: Tensor, scale_N: Tensor, dtype: torch.dtype) -> Tensor:
+    """rows * scale per row, rounded once to `dtype`."""
+    return (rows_ND * scale_N[:, None]).to(dtype)
+
+
 def rounded_product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
     """out = a @ b, summed wide and rounded once to `out.dtype`."""
     if _is_native(a, b) and out.dtype == a.dtype:

@@ -150,14 +150,13 @@ class _Totals:
         self.weight_VD = batch.new_wide(*batch.weight_VD.shape) if needs[1] else None
         self.bias_V = batch.new_wide(batch.vocab) if needs[2] else None
 
-    def add(self, part: HeadBatch, here: slice, e_NV: Tensor, sigma_N: Tensor) -> None:
+    def add(self, part: HeadBatch, here: slice, e_NV: Tensor, sigma_N: Tensor, engine: engines.Engine) -> None:
         """One chunk's share: see the formulas in `forward.py`."""
         if self.hidden_ND is not None:
             pull_ND = product(e_NV, part.weight_VD, part.new_wide(*part.hidden_ND.shape))
             self.hidden_ND[here] = pull_ND.mul_(sigma_N[:, None])
         if self.weight_VD is not None:
-            scaled_ND = (part.hidden_ND * sigma_N[:, None]).to(e_NV.dtype)
-            add_product(self.weight_VD, e_NV.T, scaled_ND)
+            add_product(self.weight_VD, e_NV.T, engine.scale(part.hidden_ND, sigma_N, e_NV.dtype))
         if self.bias_V is not None:
             add_product(self.bias_V[:, None], e_NV.T, sigma_N[:, None].to(e_NV.dtype))
 
@@ -207,7 +206,7 @@ def _run(batch: HeadBatch, job: _Job, totals: _Totals, needs_grad: bool) -> None
         up_N = _local(job, first, last, stats.logp, stats.entropy if job.entropy else None, totals, needs_grad)
         if e_NV is not None and up_N is not None:
             fill_target(part, e_NV, 0, stats)
-            totals.add(part, here, e_NV, up_N * gain(stats) * -batch.logit_map.factor)
+            totals.add(part, here, e_NV, up_N * gain(stats) * -batch.logit_map.factor, chosen)
 
 
 def _local(
