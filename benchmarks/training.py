@@ -354,6 +354,7 @@ def in_fresh_process(shape: Shape, side: str, steps: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="names of shapes, separated by commas")
+    parser.add_argument("--skip", default="", help="a side to leave out, such as trl-default")
     parser.add_argument("--steps", type=int, default=4, help="optimizer steps; the first one is warm-up")
     parser.add_argument("--out", type=Path, default=Path("runs/bench-training.json"))
     parser.add_argument("--child", default="", help=argparse.SUPPRESS)
@@ -370,7 +371,7 @@ def main() -> None:
     results = list[dict[str, Any]]()
     print(f"{'shape':<20}{'side':<13}{'s/step':>9}{'tokens/s':>10}{'peak MiB':>10}{'speed-up':>10}{'memory':>8}  goal")
     for shape in (s for s in shapes if not wanted or s.name in wanted):
-        sides = {side: in_fresh_process(shape, side, options.steps) for side in shape.sides}
+        sides = {side: in_fresh_process(shape, side, options.steps) for side in shape.sides if side != options.skip}
         for side, row in sides.items():
             versus = sides["trl"]
             speed, memory = versus["seconds"] / row["seconds"], row["peak_mib"] / versus["peak_mib"]

@@ -27,9 +27,8 @@ class NonFinite(CaiError):
     """The loss or its gradient is not a number any more; names the step and the examples in it."""
 
 
-def save_optimizer(folder: Path, optimizer: Any, scheduler: Any) -> None:
-    """AdamW's moments as tensors, everything else as JSON."""
-    state = optimizer.state_dict()
+def save_optimizer(folder: Path, state: dict[str, Any], scheduler: Any) -> None:
+    """AdamW's moments as tensors, everything else as JSON. `state` is an optimizer's state dict, whole."""
     tensors, plain = dict[str, torch.Tensor](), dict[str, dict[str, Any]]()
     for index, values in state["state"].items():
         for name, value in values.items():
@@ -42,16 +41,21 @@ def save_optimizer(folder: Path, optimizer: Any, scheduler: Any) -> None:
     (folder / PROGRESS).write_text(json.dumps(progress), "utf-8")
 
 
-def load_optimizer(folder: Path, optimizer: Any, scheduler: Any) -> None:
-    """Put back what `save_optimizer` wrote."""
+def load_optimizer(folder: Path, scheduler: Any) -> dict[str, Any]:
+    """Put back the schedule and return the optimizer's state dict that `save_optimizer` wrote."""
     progress = json.loads((folder / PROGRESS).read_text("utf-8"))
-    state: dict[int, dict[str, Any]] = {int(i): dict(values) for i, values in progress["plain"].items()}
+    state: dict[int | str, dict[str, Any]] = {_key(i): dict(values) for i, values in progress["plain"].items()}
     for key, value in load_file(folder / OPTIMIZER).items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
+        index, _, name = key.rpartition(".")
+        state.setdefault(_key(index), {})[name] = value
     groups = [{**g, "betas": tuple(g["betas"])} if "betas" in g else g for g in progress["groups"]]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
     scheduler.load_state_dict(progress["scheduler"])
+    return {"state": state, "param_groups": groups}
+
+
+def _key(text: str) -> int | str:
+    """Parameters go by number, or by name where they are sharded."""
+    return int(text) if text.isdigit() else text
 
 
 def save_random(folder: Path, process: int) -> None:

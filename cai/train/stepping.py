@@ -9,12 +9,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import EvalLoopOutput
 
@@ -27,6 +35,7 @@ _Base: Any = object
 """Typed as anything: at run time the next class is one of TRL's trainers."""
 
 KEPT_CHECKPOINTS = 2
+WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 class Stepping(_Base):
@@ -132,8 +141,9 @@ class Stepping(_Base):
             partial.mkdir(parents=True)
         self.accelerator.wait_for_everyone()
         self.save_model(str(partial), _internal_call=True)
+        state = self._optimizer_state()
         if self.args.should_save:
-            checkpoints.save_optimizer(partial, self.optimizer, self.lr_scheduler)
+            checkpoints.save_optimizer(partial, state, self.lr_scheduler)
         checkpoints.save_random(partial, self.args.process_index)
         if self.state.best_global_step:
             self.state.best_model_checkpoint = str(folder / f"{checkpoints.PREFIX}{self.state.best_global_step}")
@@ -156,8 +166,30 @@ class Stepping(_Base):
             self.processing_class.save_pretrained(folder)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            checkpoints.load_optimizer(Path(checkpoint), self.optimizer, self.lr_scheduler)
+        if checkpoint is None:
+            return
+        state = checkpoints.load_optimizer(Path(checkpoint), self.lr_scheduler)
+        if self.is_fsdp_enabled:
+            set_optimizer_state_dict(self.model_wrapped, self.optimizer.optimizer, state, options=WHOLE)
+        else:
+            self.optimizer.load_state_dict(state)
+
+    def _optimizer_state(self) -> dict[str, Any]:
+        """Whole, whatever it is sharded over; every process takes part."""
+        if self.is_fsdp_enabled:
+            return get_optimizer_state_dict(self.model_wrapped, self.optimizer.optimizer, options=WHOLE)
+        return self.optimizer.state_dict()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if not self.is_fsdp_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        weights: dict[str, Tensor] = {}
+        for file in sorted(Path(resume_from_checkpoint).glob("*.safetensors")):
+            if file.name.startswith("model"):
+                weights |= load_file(file)
+        # Tied weights are stored once: what is missing is tied to what is there.
+        set_model_state_dict(self.model_wrapped, weights, options=replace(WHOLE, strict=False))
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
