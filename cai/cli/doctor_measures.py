@@ -96,11 +96,15 @@ def measure(examination: Examination) -> list[Finding]:
     """Ask the model everything and turn the numbers into findings; the time is shared out between the parts."""
     from cai.cli.engines import open_engine
 
-    engine = open_engine(examination.spec)
+    return asyncio.run(_closing(examination, open_engine(examination.spec)))
+
+
+async def _closing(examination: Examination, engine: Engine) -> list[Finding]:
+    """Measure, then close the engine in the event loop that holds its connections."""
     try:
-        return asyncio.run(_measure(examination, engine))
+        return await _measure(examination, engine)
     finally:
-        asyncio.run(engine.close())
+        await engine.close()
 
 
 async def _measure(examination: Examination, engine: Engine) -> list[Finding]:

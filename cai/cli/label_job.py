@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Awaitable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from cai.cli.about import surroundings
-from cai.cli.prompts import TESTBED, Asked, open_prompts
+from cai.cli.label_outputs import write_outputs
+from cai.cli.label_sources import Source, open_source, prompts_of
+from cai.cli.prompts import Asked
 from cai.cli.terminal import one_line, progress_bar
 from cai.config.engine import EngineSettings
 from cai.config.label import LabelSettings
@@ -27,17 +27,9 @@ if TYPE_CHECKING:
     from cai.judge.panel import Asking, Judge
     from cai.judge.stage import Work
     from cai.records import Usage
-    from cai.store import Counts, Run
+    from cai.store import Counts
 
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Replies that need no sampling, iterable again and again."""
-
-    open: Callable[[], Iterable[Candidates]]
-    count: int | None
-    name: str
-    fingerprint: str
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +96,8 @@ def prepare(settings: LabelSettings, spec: EngineSettings, base: Path) -> Job:
         if asking.needs_logprobs and engine.kind == "openai" and engine.openai.top_logprobs == 0:
             what = f"judge {name} gives no log-probs, which mode {settings.mode} reads"
             raise InputError(what, "use --mode text", Where("engine.openai.top_logprobs"))
-    source = _source(settings, base)
-    asked = None if source else _prompts(settings)
+    source = open_source(settings, base)
+    asked = None if source else prompts_of(settings)
     for engine in (*judges.values(), *((spec,) if asked else ())):
         check_engine(engine)
     return Job(settings, spec, judges, constitution, asking, _combining(settings, constitution), asked, source, base)
@@ -147,69 +139,25 @@ def _named(specs: Iterable[EngineSettings]) -> dict[str, EngineSettings]:
     return found
 
 
-def _prompts(settings: LabelSettings) -> Asked:
-    """Prompts to sample for; of the testbed those for training, since labels are."""
-    return open_prompts(
-        settings.prompts,
-        column=settings.column,
-        split=settings.split or ("train" if settings.prompts == TESTBED else ""),
-        limit=settings.limit,
-        seed=settings.seed,
-        skip_bad_rows=settings.skip_bad_rows,
-    )
-
-
-def _source(settings: LabelSettings, base: Path) -> Source | None:
-    """The file or run that holds the replies, read once to find its errors."""
-    from cai.judge.given import GivenFile
-    from cai.judge.stage import given
-
-    if settings.critique:
-        return _revisions(settings, base)
-    if not (settings.replies or settings.pairs):
-        return None
-    path = Path(settings.replies or settings.pairs)
-    file = GivenFile(path, "replies" if settings.replies else "pairs", settings.limit)
-    count = file.check(skip_bad_rows=settings.skip_bad_rows)
-    most = count if settings.limit is None else min(count, settings.limit)
-    return Source(lambda: given(file), most, path.name, file.fingerprint())
-
-
-def _revisions(settings: LabelSettings, base: Path) -> Source:
-    """The stored chains of a critique run; it may be the same run or another one."""
-    from cai.judge.stage import revised
-    from cai.records import Revision
-    from cai.store.listing import find_run
-    from cai.store.reader import Reader
-    from cai.store.run import JOURNAL
-
-    reader = Reader(find_run(base, settings.critique) / JOURNAL)
-    identity = reader.identity("critique")
-    if identity is None:
-        what = f"run {settings.critique!r} holds no critique stage"
-        raise InputError(what, "name a run that `cai critique` made", Where("--critique"))
-
-    def chains() -> Iterable[Candidates]:
-        stored = (row.body for row in reader.rows("critique", Revision) if row.body is not None)
-        return islice(revised(stored), settings.limit)
-
-    return Source(chains, None, f"critique run {settings.critique}", identity)
-
-
-@contextmanager
-def opened(job: Job) -> Generator[tuple[Engine | None, list[Judge]]]:
-    """The policy, where replies are sampled, and the judges; each different engine opened once, closed at the end."""
+def open_engines(job: Job) -> tuple[Engine | None, list[Judge]]:
+    """The policy, where replies are sampled, and the judges; each different engine is opened once."""
     from cai.cli.engines import open_engine
     from cai.judge.panel import Judge
 
     specs = [*job.judges.values(), *((job.policy,) if job.asked else ())]
     engines = {text: open_engine(EngineSettings.model_validate_json(text)) for text in dict.fromkeys(map(_text, specs))}
+    judges = [Judge(name, engines[_text(spec)]) for name, spec in job.judges.items()]
+    return (engines[_text(job.policy)] if job.asked else None), judges
+
+
+async def closing(policy: Engine | None, judges: list[Judge], working: Awaitable[T]) -> T:
+    """Await `working`, then close the engines in the same event loop, which holds their connections."""
     try:
-        judges = [Judge(name, engines[_text(spec)]) for name, spec in job.judges.items()]
-        yield (engines[_text(job.policy)] if job.asked else None), judges
+        return await working
     finally:
-        for engine in engines.values():
-            asyncio.run(engine.close())
+        engines = [*([policy] if policy else []), *(judge.engine for judge in judges)]
+        for engine in {id(engine): engine for engine in engines}.values():
+            await engine.close()
 
 
 def _text(spec: EngineSettings) -> str:
@@ -232,37 +180,51 @@ def announce(job: Job) -> None:
 
 def work(job: Job) -> Outcome:
     """Run what is still to do and write every output. Raises as `run_stage` does, and `BudgetSpent` after writing."""
-    from cai.judge.stage import LABEL, SAMPLES, draw_samples, label_identity, label_tasks, sampled, samples_identity
+    announce(job)
+    policy, judges = open_engines(job)
+    return asyncio.run(closing(policy, judges, work_with(job, policy, judges)))
+
+
+async def work_with(job: Job, policy: Engine | None, judges: list[Judge]) -> Outcome:
+    """The same in a running event loop, with engines that are open already and stay so."""
+    sampled = [] if job.asked is None or policy is None else [await _sample(job, job.asked, policy)]
+    labelled, lines, found = await _label(job, judges)
+    return Outcome(lines, (*sampled, labelled), found)
+
+
+async def _sample(job: Job, asked: Asked, policy: Engine) -> Counts:
+    """The stage `samples`."""
+    from cai.judge.stage import SAMPLES, draw_samples, samples_identity
+    from cai.store import open_run
+
+    settings = job.settings
+    how = {"K": settings.samples, "like": job.like, "run_seed": settings.seed}
+    made_with = samples_identity(policy, **how)
+    with (
+        open_run(job.base, settings.run, stage=SAMPLES, identity=made_with) as run,
+        _work(job, SAMPLES, asked.count, [job.policy]) as driving,
+    ):
+        return await draw_samples(run, asked.prompts, policy, driving, **how)
+
+
+async def _label(job: Job, judges: list[Judge]) -> tuple[Counts, list[str], Diagnostics]:
+    """The stage `label` and everything that is written from it."""
+    from cai.judge.stage import LABEL, SAMPLES, label_identity, label_tasks, sampled
     from cai.store import BudgetSpent, open_run
 
-    announce(job)
-    settings, counts = job.settings, list["Counts"]()
-    with opened(job) as (policy, judges):
-        source = job.source
-        if job.asked is not None and policy is not None:
-            how = {"K": settings.samples, "like": job.like, "run_seed": settings.seed}
-            made_with = samples_identity(policy, **how)
-            with (
-                open_run(job.base, settings.run, stage=SAMPLES, identity=made_with) as run,
-                _work(job, "samples", job.asked.count, [job.policy]) as driving,
-            ):
-                counts.append(asyncio.run(draw_samples(run, job.asked.prompts, policy, driving, **how)))
-        fingerprint = source.fingerprint if source else SAMPLES
-        identity = label_identity(judges, job.asking, job.combining, canaries=settings.canaries, source=fingerprint)
-        with open_run(job.base, settings.run, stage=LABEL, identity=identity) as run:
-            candidates = source.open() if source else sampled(run)
-            total = source.count if source else run.states(SAMPLES)["ok"]
-            with _work(job, "label", total, list(job.judges.values())) as driving:
-                stage = label_tasks(
-                    run, tasks_of(job, candidates), judges, job.asking, job.combining, driving, identity=identity
-                )
-                try:
-                    counts.append(asyncio.run(stage))
-                except BudgetSpent:
-                    write_outputs(run, job)
-                    raise
-            lines, found = write_outputs(run, job)
-    return Outcome(lines, tuple(counts), found)
+    source, canaries = job.source, job.settings.canaries
+    fingerprint = source.fingerprint if source else SAMPLES
+    identity = label_identity(judges, job.asking, job.combining, canaries=canaries, source=fingerprint)
+    with open_run(job.base, job.settings.run, stage=LABEL, identity=identity) as run:
+        todo = tasks_of(job, source.open() if source else sampled(run))
+        total = source.count if source else run.states(SAMPLES)["ok"]
+        try:
+            with _work(job, LABEL, total, list(job.judges.values())) as driving:
+                counts = await label_tasks(run, todo, judges, job.asking, job.combining, driving, identity=identity)
+        except BudgetSpent:
+            write_outputs(run, job)
+            raise
+        return (counts, *write_outputs(run, job))
 
 
 def tasks_of(job: Job, candidates: Iterable[Candidates]) -> Iterable[Task]:
@@ -285,42 +247,3 @@ def _work(job: Job, what: str, total: int | None, specs: list[EngineSettings]) -
     concurrency = max(spec.in_flight for spec in specs)
     with progress_bar(f"{what} {settings.run}") as progress:
         yield Work(concurrency, settings.attempts, settings.max_error_rate, budget, progress, total)
-
-
-def write_outputs(run: Run, job: Job) -> tuple[list[str], Diagnostics]:
-    """Pairs, diagnostics, card, sample for people and about.json from what is stored; the lines to print."""
-    from cai.judge import write
-    from cai.judge.diagnostics import diagnose
-    from cai.judge.report import diagnostics_lines
-    from cai.judge.stage import LABEL, labels
-
-    settings, source = job.settings, job.source.name if job.source else job.asked.source if job.asked else ""
-    write.write_pairs(run, settings.plan, settings.min_margin)
-    found = diagnose(
-        labels(run),
-        plan=settings.plan,
-        min_margin=settings.min_margin,
-        max_unread=settings.max_unread,
-        prices=(settings.price_in, settings.price_out) if settings.price_in or settings.price_out else None,
-    )
-    write.write_diagnostics(run, found)
-    write.write_card(run, job.constitution, found, source=source, judges=list(job.judges), mode=settings.mode)
-    totals = run.totals(LABEL)
-    lines = list(diagnostics_lines(found, seconds=totals.seconds))
-    if settings.human_fraction:
-        voices = {principle.id: principle.judge for principle in job.constitution.principles}
-        asked = write.write_people(run, voices, settings.human_fraction, settings.seed)
-        lines.append(f"{asked} questions for people in {write.PEOPLE_CSV} and {write.PEOPLE_JSONL}")
-    facts = {
-        "constitution": {"name": job.constitution.name, "sha": job.constitution.sha},
-        "settings": settings.model_dump(mode="json"),
-        "policy": job.policy.model_dump(mode="json") if job.asked else None,
-        "judges": {name: spec.model_dump(mode="json") for name, spec in job.judges.items()},
-        "replies": source,
-        "counts": dict(totals.states),
-        "usage": totals.usage.model_dump(),
-        "seconds": round(totals.seconds, 3),
-        "cost": job.price(totals.usage),
-    }
-    run.write_about({LABEL: facts, **surroundings()})
-    return [*lines, f"written to {run.folder}: {write.PAIRS}, {write.DIAGNOSTICS}, {write.CARD}, about.json"], found

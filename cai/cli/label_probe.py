@@ -7,7 +7,7 @@ import time
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from cai.cli.label_job import Job, announce, opened, tasks_of
+from cai.cli.label_job import Job, announce, closing, open_engines, tasks_of
 from cai.cli.terminal import duration, one_line
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ PROBED = 8
 def probe(job: Job) -> list[str]:
     """Label the first few prompts, show the first of them, and scale the cost up; nothing is stored."""
     announce(job)
-    with opened(job) as (policy, judges):
-        started = time.perf_counter()
-        found, labels, usage = asyncio.run(_few(job, policy, judges))
-        seconds = time.perf_counter() - started
+    policy, judges = open_engines(job)
+    started = time.perf_counter()
+    found, labels, usage = asyncio.run(closing(policy, judges, _few(job, policy, judges)))
+    seconds = time.perf_counter() - started
     shown = _shown(job, found[0], labels[0]) if found else []
     total = job.asked.count if job.asked else job.source.count if job.source else None
     return [*shown, *_estimate(job, usage, len(found), total, seconds), "nothing was stored"]
