@@ -20,6 +20,8 @@ COMMANDS = {
     "sample": "Draw replies and keep those a reward model likes best.",
     "run": "Run a whole pipeline from one recipe.",
     "compare": "Compare constitutions, or finished runs: what differs, with intervals.",
+    "evaluate": "Measure a model on suites of prompts, bare or under attack.",
+    "redteam": "Grow attack prompts that a model falls for.",
     "runs": "List, show, retry and remove what lies in runs/.",
 }
 """Name and one-line help. `cai/cli/NAME.py` holds either `command`, a function, or `app`, a group of subcommands."""

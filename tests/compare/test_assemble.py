@@ -150,6 +150,7 @@ def test_leaving_out_the_principle_that_works_shows(asked):
     assert {effect.principle: effect.works for effect in result.effects} == {"works": True, "idle": False}
 
 
+@pytest.mark.slow
 def test_ten_thousand_records_a_run_take_seconds(tmp_path):
     prompts = [ask(f"Question {n}: how do I carry a lamp to the window?") for n in range(10_000)]
     for name, every in (("x", 3), ("y", 2)):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from cai.compare.assemble import assemble, with_drafts
 from cai.compare.report.page import page
 from cai.compare.sides import pair
@@ -40,6 +42,7 @@ def test_hostile_texts_stay_texts(tmp_path):
     assert "<img src=x onerror=alert(5)>" in shown
 
 
+@pytest.mark.slow
 def test_ten_thousand_conversations_are_usable_at_once(tmp_path):
     prompts = [
         ask(f"Question {n}: how do I carry a lamp to the window, and what should I hold it by?") for n in range(10_000)
