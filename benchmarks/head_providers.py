@@ -105,8 +105,8 @@ def names(mode: str, device: str) -> list[str]:
     listed = ["naive"]
     modules = {"compiled": "torch", "trl": "trl", "liger": "liger_kernel", "cce": "cut_cross_entropy", "verl": "verl"}
     for name, module in modules.items():
-        # Without a GPU the peers' Triton kernels do not run; TRL folds its tiles in torch there.
-        if find_spec(module) and (device == "cuda" or name in ("compiled", "trl")):
+        # Without a GPU the peers' Triton kernels do not run (TRL folds its tiles in torch); compiling is for GPUs.
+        if find_spec(module) and (device == "cuda" or name == "trl"):
             listed.append(name)
     engines = ("triton", "cublas", "cublas-rounded") if device == "cuda" else ("torch",)
     plans = OURS["train" if mode == "masked" else mode]
