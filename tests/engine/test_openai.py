@@ -3,6 +3,8 @@
 import asyncio
 import math
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -31,7 +33,7 @@ def echo(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def settings(base_url: str, **changes: Any) -> OpenAISettings:
-    quick: dict[str, Any] = {"timeout": 0.4, "first_wait": 0.01, "attempts": 12, "breaker_seconds": 0.5}
+    quick: dict[str, Any] = {"timeout": 1.0, "first_wait": 0.01, "attempts": 12, "breaker_seconds": 0.5}
     return OpenAISettings(**{"base_url": base_url, **quick, **changes})
 
 
@@ -76,7 +78,7 @@ def test_every_prompt_is_answered_once_though_a_third_of_requests_fail_in_every_
         assert set(fake.answered.values()) == {1}
         assert len(fake.asked) > 66
 
-    with_server(share(BEHAVIOURS), work)
+    with_server(share(BEHAVIOURS), work, timeout=2.5)
 
 
 @pytest.mark.slow
@@ -260,3 +262,18 @@ def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
     assert seconds_to_wait(later) == pytest.approx(60, abs=2)
     assert seconds_to_wait("soon") is None
     assert seconds_to_wait(None) is None
+
+
+def test_a_remote_model_needs_no_torch() -> None:
+    code = (
+        "import asyncio, sys\n"
+        "from cai.cli.engines import open_engine\n"
+        "from cai.config.engine import EngineSettings, OpenAISettings\n"
+        "server = OpenAISettings(base_url='http://localhost:1/v1')\n"
+        "engine = open_engine(EngineSettings(kind='openai', model='m', openai=server))\n"
+        "asyncio.run(engine.close())\n"
+        "print(sorted({'torch', 'transformers', 'vllm'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert done.stderr == "prompts are sent to localhost:1 (model m)\n"

@@ -61,8 +61,8 @@ def test_replies_do_not_depend_on_concurrency_order_batch_or_what_was_cached(kin
     engine = open_small(kind)
     assert engine.exact
     calls = [
-        (ask(text + " Why?" * (seed % 4)), Sampling(seed, 1.0, (1.0, 0.8)[seed % 2], 8 + 5 * (seed % 7), logprobs=True))
-        for seed, text in enumerate(TEXTS * 5)
+        (ask(text + " Why?" * (seed % 4)), Sampling(seed, 1.0, (1.0, 0.8)[seed % 2], 6 + 4 * (seed % 5), logprobs=True))
+        for seed, text in enumerate(TEXTS * 3)
     ]
 
     def told(replies: list[Completion]) -> list[tuple[object, ...]]:
@@ -76,13 +76,13 @@ def test_replies_do_not_depend_on_concurrency_order_batch_or_what_was_cached(kin
 
     async def one_by_one() -> list[Completion]:
         replies = []
-        for turns, sampling in calls[:8]:
+        for turns, sampling in calls[:5]:
             await small.reset_prefix_cache()
             replies.append(await small.generate(turns, sampling))
         return replies
 
-    assert told(asyncio.run(one_by_one())) == together[:8]
-    assert len({reply[0] for reply in together}) > 20
+    assert told(asyncio.run(one_by_one())) == together[:5]
+    assert len({reply[0] for reply in together}) > 12
 
 
 def test_logprobs_are_those_of_the_sampling_temperature(
