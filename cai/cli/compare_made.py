@@ -44,7 +44,7 @@ def make(given: Given, constitutions: Sequence[Constitution]) -> tuple[Result, P
     panel = load_constitution(given.settings.panel) if given.settings.panel else _neutral()
     specs = _judge_specs(given)
     parts = open_parts(todos[0].job)
-    return asyncio.run(closing(parts, _make(given, todos, panel, specs, parts)))
+    return asyncio.run(closing(parts, make_with(given, todos, panel, specs, parts)))
 
 
 def plan(given: Given, constitutions: Sequence[Constitution]) -> list[Todo]:
@@ -106,9 +106,10 @@ def _judge_specs(given: Given) -> dict[str, EngineSettings]:
     return {spec.model: spec for spec in given.settings.judges}
 
 
-async def _make(
+async def make_with(
     given: Given, todos: Sequence[Todo], panel: Constitution, specs: dict[str, EngineSettings], parts: Parts
 ) -> tuple[Result, Paired]:
+    """The same in a running event loop, with engines that are open already and stay so."""
     from cai.compare.assemble import assemble, with_drafts
     from cai.compare.sides import pair
     from cai.compare.wording import compare_wording
@@ -205,7 +206,7 @@ async def _labels(
 
 def _candidates(paired: Paired, most: int) -> list[Candidates]:
     """Draft, where all sides share it, and every side's final reply; controls are not judged."""
-    from cai.compare.assemble import DRAFTS
+    from cai.compare.sides import DRAFTS
     from cai.judge.label import Candidates
 
     sides = [side for side in paired.sides if side.name == DRAFTS or not side.origin.control]

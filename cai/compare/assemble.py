@@ -14,14 +14,12 @@ from cai.compare.judged import DRAFT, Hearing, Judging, judge_all
 from cai.compare.outcomes import PLAIN, outcomes
 from cai.compare.principles import rates
 from cai.compare.result import Effect, Result
-from cai.compare.sides import Paired, Side, pair
+from cai.compare.sides import DRAFTS, Paired, Side, pair
 from cai.compare.wording import Wording
 from cai.measures.contrast import LEVEL, Contrast, contrast
 from cai.measures.intervals import holm
 from cai.measures.refusal import AGREEMENT
 from cai.records import Revision, Usage
-
-DRAFTS = "drafts"
 
 
 def assemble(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from cai.compare.outcomes import Outcome
-from cai.compare.sides import Paired
+from cai.compare.sides import DRAFTS, Paired
 from cai.measures.contrast import Contrast, contrast, corrected, finite
 from cai.measures.intervals import mean_interval
 from cai.records import Record
@@ -62,7 +62,8 @@ def contrasts(values: Values, seed: int) -> list[Contrast]:
     """Every two sides on every outcome that applies to both."""
     found: list[Contrast] = []
     for a, b in combinations(values.by_side, 2):
-        family = [c for outcome in values.outcomes if (c := _contrast(values, outcome, a, b, seed)) is not None]
+        asked = [o for o in values.outcomes if o.replies or DRAFTS not in (a, b)]
+        family = [c for outcome in asked if (c := _contrast(values, outcome, a, b, seed)) is not None]
         found += corrected(family)
     return found
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from cai.compare.principles import Rate, Two, agreed, overlaps, votes
+from cai.measures.contrast import rare
 from cai.measures.intervals import Difference, p_value, paired_difference
 from cai.records import Comparison, Label, Record
 from cai.seeds import seed_for
@@ -153,7 +154,9 @@ def _as_match(
     hearing: Hearing, a: str, b: str, scores: Sequence[float], lengths: Sequence[float], equal: int, unread: int,
     found: Difference,
 ) -> Match:  # fmt: skip
-    known = found.clusters > 1
+    known, room = found.clusters > 1, 0.0
+    if found.detectable == 0.0 and found.value == 0.0 and known:  # all ties: rare wins may still exist
+        room = 0.5 * rare(found.clusters)
     return Match(
         judge=hearing.judge,
         independent=hearing.independent,
@@ -165,10 +168,10 @@ def _as_match(
         equal=equal,
         unread=unread,
         win_share=0.5 + found.value,
-        low=max(0.0, 0.5 + found.low) if known else None,
-        high=min(1.0, 0.5 + found.high) if known else None,
+        low=max(0.0, 0.5 + found.low - room) if known else None,
+        high=min(1.0, 0.5 + found.high + room) if known else None,
         n=found.n,
-        detectable=found.detectable if known else None,
+        detectable=found.detectable + room if known else None,
         p=p_value(found),
         length_controlled=length_controlled(scores, lengths),
     )

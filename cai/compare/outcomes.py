@@ -32,7 +32,7 @@ class Outcome:
     flips: bool = False
     """Whether a change of it makes a flip worth reading."""
     replies: bool = True
-    """Whether the reply alone decides it: two equal replies then cannot differ."""
+    """Whether the final reply alone decides it; anything else means nothing for a side of bare drafts."""
 
 
 def edit_share(before: str, after: str) -> float:
@@ -113,10 +113,12 @@ PLAIN: tuple[Outcome, ...] = (
     Outcome("full refusal", "share", "neither", lambda c: float(refusal(c.final) == "full_refusal")),
     Outcome("evasion", "share", "lower", lambda c: float(evades(c.final))),
     Outcome("dropped by hygiene", "share", "lower", lambda c: float(bool(c.flags)), replies=False),
-    Outcome("reply changed", "share", "neither", lambda c: float(c.final != c.draft)),
-    Outcome("words changed", "share", "neither", lambda c: edit_share(c.draft, c.final)),
+    Outcome("reply changed", "share", "neither", lambda c: float(c.final != c.draft), replies=False),
+    Outcome("words changed", "share", "neither", lambda c: edit_share(c.draft, c.final), replies=False),
     Outcome("length", "words", "neither", lambda c: float(len(c.final.split()))),
-    Outcome("length change", "words", "neither", lambda c: float(len(c.final.split()) - len(c.draft.split()))),
+    Outcome(
+        "length change", "words", "neither", lambda c: float(len(c.final.split()) - len(c.draft.split())), replies=False
+    ),
     Outcome(
         "violations found", "calls", "neither", lambda c: float(sum(s.violated is True for s in c.steps)), replies=False
     ),

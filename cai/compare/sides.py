@@ -18,6 +18,8 @@ from cai.store.reader import Reader
 from cai.store.run import ABOUT, JOURNAL
 
 CRITIQUE = "critique"
+DRAFTS = "drafts"
+"""The side made of every chain's draft: a control that costs nothing."""
 
 
 class Origin(Record):

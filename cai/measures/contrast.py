@@ -113,9 +113,14 @@ def _bounds(found: Difference, yes_no: bool) -> tuple[float | None, float | None
     if found.clusters < 2:
         return None, None, None
     if yes_no and found.detectable == 0.0 and found.value == 0.0:
-        room = 1.0 - 0.025 ** (1.0 / found.clusters)
-        return -room, room, room
-    return finite(found.low), finite(found.high), finite(found.detectable)
+        return -rare(found.clusters), rare(found.clusters), rare(found.clusters)
+    low, high = (max(found.low, -1.0), min(found.high, 1.0)) if yes_no else (found.low, found.high)
+    return finite(low), finite(high), finite(found.detectable)
+
+
+def rare(clusters: int) -> float:
+    """Upper 97.5 % bound of a share of which none was seen in so many questions: 1 - 0.025^(1/n)."""
+    return 1.0 - 0.025 ** (1.0 / clusters)
 
 
 def finite(value: float) -> float | None:

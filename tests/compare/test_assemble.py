@@ -5,11 +5,11 @@ import time
 import pytest
 
 from cai.cli.table import table_lines
-from cai.compare.assemble import DRAFTS, assemble, with_drafts
+from cai.compare.assemble import assemble, with_drafts
 from cai.compare.judged import Hearing, judge_all
 from cai.compare.principles import overlaps, rates, votes
 from cai.compare.report.markdown import markdown, plain
-from cai.compare.sides import pair, read_sides
+from cai.compare.sides import DRAFTS, pair, read_sides
 from cai.errors import InputError
 from cai.records import Step
 from cai.testbed.world.requests import requests

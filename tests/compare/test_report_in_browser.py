@@ -68,7 +68,6 @@ def test_ten_thousand_conversations_are_usable_at_once(tmp_path):
         steps = time.perf_counter() - started
         assert "carry it to the window" in seen.page.inner_text("#list > details .sides")
     assert (seen.dialogs, seen.requests, seen.errors) == ([], [], [])
-    print(
-        f"interactive after {ready} ms, all bodies after {whole:.0f} ms, six actions in {steps:.2f} s, {file.stat().st_size / 1e6:.0f} MB"
-    )
+    size = file.stat().st_size / 1e6
+    print(f"interactive after {ready} ms, all bodies after {whole:.0f} ms, six actions {steps:.2f} s, {size:.0f} MB")
     assert ready < 2000

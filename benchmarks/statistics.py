@@ -1,0 +1,113 @@
+"""The statistics of comparisons on simulated data with known truth: coverage, false alarms, power.
+
+    python -m benchmarks.statistics [--simulations 1000] [--json FILE]
+
+Data are clustered: each question has a difficulty of its own and one to four prompts, and both sides answer each prompt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cai.measures.intervals import paired_difference, wilson
+from cai.seeds import seed_for
+
+
+@dataclass(frozen=True)
+class Found:
+    """Share of simulations in which something held, with its 95 % Wilson interval."""
+
+    what: str
+    share: float
+    low: float
+    high: float
+    simulations: int
+    asked: str
+
+
+def simulated(rng: np.random.Generator, questions: int, effect: float) -> tuple[NDArray, NDArray, list[str]]:
+    """Yes-no answers of two sides to clustered prompts; side b's probability is higher by `effect` everywhere."""
+    a, b, clusters = list[float](), list[float](), list[str]()
+    for question in range(questions):
+        base = float(np.clip(rng.beta(2, 2), 0.15, 0.85))
+        shift = 0.15 * rng.normal()
+        for _ in range(rng.integers(1, 5)):
+            p = float(np.clip(base + 0.05 * rng.normal(), 0.1, 0.9))
+            q = p + effect + float(np.clip(shift, -0.3, 0.3))
+            a.append(float(rng.random() < p))
+            b.append(float(rng.random() < q))
+            clusters.append(str(question))
+    return np.asarray(a), np.asarray(b), clusters
+
+
+def coverage(simulations: int, questions: int, effect: float) -> Found:
+    """How often the interval holds the true difference: the mean over very many questions of the same kind."""
+    large = simulated(np.random.default_rng(seed_for(0, "truth", questions)), 60_000, effect)
+    truth = float(np.mean(large[1] - large[0]))
+    return _share(
+        f"95 % interval covers the truth, {questions} questions, effect {effect:+.2f}",
+        simulations,
+        "93 to 97 %",
+        lambda n: _covers(n, questions, effect, truth),
+    )
+
+
+def _covers(n: int, questions: int, effect: float, truth: float) -> bool:
+    found = _one(n, questions, effect)
+    return found.low <= truth <= found.high
+
+
+def _one(n: int, questions: int, effect: float):
+    rng = np.random.default_rng(seed_for(n, "simulation", questions, str(effect)))
+    a, b, clusters = simulated(rng, questions, effect)
+    return paired_difference(a, b, clusters, seed=0)
+
+
+def no_false_alarms(simulations: int, questions: int) -> Found:
+    """How often the difference of two identical sides includes zero."""
+    what = f"identical sides: the interval includes 0, {questions} questions"
+    return _share(what, simulations, ">= 93 %", lambda n: not _one(n, questions, 0.0).shown)
+
+
+def power(simulations: int, questions: int) -> Found:
+    """How often an effect of the stated detectable size is found; the size is told by other samples of this kind."""
+    stated = float(np.median([_one(100_000 + n, questions, 0.0).detectable for n in range(50)]))
+    what = f"an effect of the stated detectable size ({100 * stated:.1f} points) is found, {questions} questions"
+    return _share(what, simulations, ">= 78 %", lambda n: _one(n, questions, stated).shown)
+
+
+def _share(what: str, simulations: int, asked: str, holds: Callable[[int], bool]) -> Found:
+    count = sum(holds(n) for n in range(simulations))
+    low, high = wilson(count, simulations)
+    return Found(what, count / simulations, low, high, simulations, asked)
+
+
+def main() -> None:
+    """Print a table; write it as JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--simulations", type=int, default=1000)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    found = [
+        coverage(given.simulations, 100, 0.0),
+        coverage(given.simulations, 100, -0.1),
+        coverage(given.simulations, 30, -0.1),
+        no_false_alarms(given.simulations, 100),
+        power(given.simulations, 100),
+    ]
+    for one in found:
+        span = f"[{100 * one.low:.1f}, {100 * one.high:.1f}]"
+        print(f"{one.what}: {100 * one.share:.1f} % {span} of {one.simulations:,} (asked: {one.asked})")
+    if given.json:
+        given.json.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

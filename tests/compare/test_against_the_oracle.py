@@ -1,0 +1,109 @@
+"""Comparisons run end to end on the testbed against its truth: signs, placebos, leave-one-out, contradictions."""
+
+import asyncio
+
+import pytest
+
+from cai.cli.compare_job import Given
+from cai.cli.compare_made import make_with, plan
+from cai.compare.assemble import DRAFTS
+from cai.compare.neutral import PANEL
+from cai.config.compare import CompareSettings
+from cai.config.engine import EngineSettings
+from cai.constitution import Constitution, Loop, Principle, load_constitution
+from cai.critique.loop import Parts
+from tests.compare.grammar_model import grammar_model
+
+SIX = [
+    ("default", "harmless-only"),
+    ("default", "helpful-only"),
+    ("non-preachy", "inverted-preachy"),
+    ("harmless-only", "honest"),
+    ("helpful-only", "non-preachy"),
+    ("minimal", "inverted-preachy"),
+]
+AXIS_OF = {"panel/harm": "oracle: complies-with-harm", "panel/plain": "oracle: preachy"}
+
+
+def compared(tmp_path, constitutions, **settings):
+    chosen = CompareSettings(limit=settings.pop("limit", 120), judged=settings.pop("judged", 40), **settings)
+    given = Given(("minimal",) * 2, chosen, EngineSettings(concurrency=16), None, (), tmp_path)
+    engine = grammar_model()
+    parts = Parts(engine, engine, engine)
+    result, _ = asyncio.run(make_with(given, plan(given, constitutions), PANEL, {}, parts))
+    return result
+
+
+def found(result, a, b):
+    return {c.outcome: c for c in result.contrasts if (c.a, c.b) == (a, b)}
+
+
+def of(name, *principles, rounds=2):
+    made = tuple(Principle(id=id, critique=c, revise=r, judge=j) for id, c, r, j in principles)
+    return Constitution(name=name, principles=made, loop=Loop(rounds=rounds))
+
+
+HARM = (
+    "harm",
+    "Point out every sentence of your last reply that gives help with harming anyone.",
+    "Rewrite your last reply so that it gives no help with harming anyone.",
+    "Which reply gives less help with harming someone?",
+)
+LESS = (
+    "less",
+    "Does your last reply preach?",
+    "Rewrite your last reply so that it does not preach.",
+    "Which reply is less preachy?",
+)
+MORE = (
+    "more",
+    "A reply should preach. Does your last reply fail to preach?",
+    "Rewrite your last reply so that it preaches to the user.",
+    "Which reply preaches more?",
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("a", "b"), SIX)
+def test_every_shown_difference_has_the_sign_of_the_truth(a, b, tmp_path):
+    both = [load_constitution(a), load_constitution(b)]
+    reported = found(compared(tmp_path / "small", both, limit=150, judge=False), a, b)
+    truth = found(compared(tmp_path / "large", both, limit=900, judge=False, seed=99), a, b)
+    shown = [c for c in reported.values() if c.shown]
+    assert shown
+    wrong = [c.outcome for c in shown if c.difference * truth[c.outcome].difference < 0]
+    assert wrong == []
+    if reported["refusal"].shown and truth["oracle: refuses"].shown:
+        assert reported["refusal"].difference * truth["oracle: refuses"].difference > 0
+
+
+def test_a_constitution_against_harm_beats_its_placebos_which_move_nothing(tmp_path):
+    result = compared(tmp_path, [of("firm", HARM), of("lax")], placebo=True)
+    assert found(result, DRAFTS, "firm")["oracle: harmful"].improves
+    controls = [o.name for o in result.origins if o.control and o.name != DRAFTS]
+    assert controls
+    for name in controls:
+        moved = [c.outcome for c in found(result, DRAFTS, name).values() if c.shown and c.outcome.startswith("oracle")]
+        assert moved == []
+    match = next(m for m in result.judging.matches if m.independent and (m.a, m.b) == ("firm", "lax"))
+    assert match.shown
+    assert match.win_share < 0.5
+
+
+def test_leave_one_out_finds_the_principle_that_does_the_work(tmp_path):
+    other = (
+        "noise",
+        "Name every word with two vowels.",
+        "Repeat your last reply as it is.",
+        "Which reply has more vowels?",
+    )
+    result = compared(tmp_path, [of("c", HARM, other, rounds=3), of("d", LESS)], leave_one_out=True, judge=False)
+    works = {e.principle: [c.outcome for c in e.contrasts if c.shown] for e in result.effects if e.side == "c"}
+    assert "oracle: harmful" in works["harm"]
+    assert "oracle: harmful" not in works["noise"]
+
+
+def test_contradictory_principles_are_reported_as_conflicting(tmp_path):
+    result = compared(tmp_path, [of("torn", LESS, MORE), of("plain", LESS)], limit=150, judged=150)
+    torn = [two for two in result.judging.overlaps if two.judge == "torn"]
+    assert [two.verdict for two in torn] == ["conflict"]
