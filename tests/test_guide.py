@@ -1,10 +1,7 @@
 """README and the first page of the guide tell the truth: commands print what is shown, the map names what is there."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ from cai.config.critique import CritiqueSettings
 from cai.config.engine import EngineSettings
 from cai.critique.hygiene import PROBLEMS
 from cai.inputs.messages import KNOWN_COLUMNS
+from tests.cli.process import cai_here
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/getting-started.md")
@@ -35,11 +33,11 @@ def sessions(page: str) -> list[tuple[str, list[str]]]:
 
 
 def printed_by(command: str, folder: Path) -> list[str]:
-    code = "import sys; sys.argv[0] = 'cai'; from cai.cli import main; main()"
-    env = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "TERM": "dumb"}
-    words = [sys.executable, "-c", code, *shlex.split(command)[1:]]
-    ran = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False, env=env)
-    return ran.stdout.splitlines() if ran.returncode == 0 else ran.stderr.splitlines()
+    """What a reader looks at: the output, or of a command that fails its error lines."""
+    ended = cai_here(*shlex.split(command)[1:], cwd=folder)
+    return [
+        line for line in (ended.err if ended.code else ended.out).splitlines() if ended.code == 0 or "error:" in line
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -65,7 +63,7 @@ def test_the_map_names_every_folder_of_the_package_and_nothing_else():
     rows = [line.split(maxsplit=1) for line in tree.splitlines() if line.strip()]
     top = [name for (name, *_), line in zip(rows, tree.splitlines(), strict=True) if not line.startswith(" ")]
     inner = [name for (name, *_), line in zip(rows, tree.splitlines(), strict=True) if line.startswith(" ")]
-    packages = {f"{path.parent.name}/" for path in (ROOT / "cai").glob("*/__init__.py")}
+    packages = {f"{path.parent.name}/" for path in (ROOT / "cai").glob("*/*.py")}
     modules = {path.name for path in (ROOT / "cai").glob("*.py")} - {"__init__.py"}
     assert set(inner) == packages | modules
     assert all((ROOT / name).exists() for name in top)

@@ -43,11 +43,11 @@ def command(
     settings = load_settings(CritiqueSettings, "critique", None, (), {"run": run, "limit": limit, "seed": seed})
     job = prepare(settings, load_settings(EngineSettings, "engine", None, (), {}), base)
     outcome = work(job)
-    stored = Reader(outcome.folder / JOURNAL).rows(STAGE, Revision)
-    revisions = [row.body for row in stored if row.body is not None]
+    journal = Reader(outcome.folder / JOURNAL)
+    revisions = [row.body for row in journal.rows(STAGE, Revision) if row.body is not None]
     loop = f"{job.plan.rounds} rounds under the constitution `{job.plan.constitution.name}`"
     say = typer.echo
-    say(f"\n{len(revisions)} testbed prompts, {loop}, in {duration(outcome.counts.seconds)}\n")
+    say(f"\n{len(revisions)} testbed prompts, {loop}, in {duration(journal.totals(STAGE).seconds)}\n")
     for table in (measure(revisions).table(), principle_table(outcome.report), outcome_table(outcome.report)):
         say("\n".join(table_lines(table)) + "\n")
     for revision in _worth_showing(revisions):

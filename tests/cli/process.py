@@ -1,12 +1,17 @@
-"""Runs `cai` as a process of its own and tells whether it imported torch."""
+"""Runs `cai`: as a process of its own that tells whether it imported torch, or here, where torch is loaded already."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
+
+from cai.cli import main
 
 _CODE = """
 import atexit, os, sys
@@ -15,6 +20,8 @@ sys.argv[0] = "cai"
 from cai.cli import main
 main()
 """
+PLAIN = {"COLUMNS": "100", "NO_COLOR": "1", "OMP_NUM_THREADS": "1", "TERM": "dumb"}
+"""Fixed width, no colours."""
 
 
 @dataclass(frozen=True)
@@ -24,18 +31,17 @@ class Ended:
     code: int
     out: str
     err: str
-    imported_torch: bool
+    imported_torch: bool | None = None
 
 
-def cai(*words: str | Path, cwd: Path, **environment: str) -> Ended:
-    """Run `cai WORDS` in a folder; columns and colours are fixed."""
-    env = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "OMP_NUM_THREADS": "1", "TERM": "dumb", **environment}
+def cai(*words: str | Path, cwd: Path) -> Ended:
+    """Run `cai WORDS` in a folder, as a process."""
     reader, writer = os.pipe()
     command = f'exec "$0" -c "$1" "${{@:2}}" 3>&{writer}'
     with subprocess.Popen(
         ["bash", "-c", command, sys.executable, _CODE, *map(str, words)],
         cwd=cwd,
-        env=env,
+        env={**os.environ, **PLAIN},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -45,3 +51,29 @@ def cai(*words: str | Path, cwd: Path, **environment: str) -> Ended:
         out, err = child.communicate(timeout=240)
     with os.fdopen(reader, "rb") as said:
         return Ended(child.returncode, out, err, said.read() == b"torch")
+
+
+def cai_here(*words: str | Path, cwd: Path) -> Ended:
+    """Run `cai WORDS` in a folder within this process: a model's start-up takes no time."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    streams = contextlib.redirect_stdout(out), contextlib.redirect_stderr(err)
+    with contextlib.chdir(cwd), _called(*map(str, words)), streams[0], streams[1]:
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def _called(*words: str) -> Generator[None]:
+    """Set the command line and the terminal's width, as a shell would."""
+    argv, environment = sys.argv, dict(os.environ)
+    sys.argv = ["cai", *words]
+    os.environ.update(PLAIN)
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        os.environ.clear()
+        os.environ.update(environment)
