@@ -116,11 +116,11 @@ def test_a_forbidden_token_adds_nothing_to_the_moment(engine: str) -> None:
 
 
 def test_a_row_scores_the_same_in_any_batch() -> None:
-    batch = batch_of(70, 24, 700, torch.float32, PLAIN, bias=False)
-    shift_N = torch.zeros(70, device=DEVICE)
-    whole = fold_triton(batch, 0, 700, shift_N, moment=True)
-    for start, end in ((0, 1), (33, 70), (5, 40)):
-        part = fold_triton(batch.rows(start, end), 0, 700, shift_N[start:end], moment=True)
+    batch = batch_of(40, 24, 300, torch.float32, PLAIN, bias=False)
+    shift_N = torch.zeros(40, device=DEVICE)
+    whole = fold_triton(batch, 0, 300, shift_N, moment=True)
+    for start, end in ((0, 1), (33, 40), (5, 37)):
+        part = fold_triton(batch.rows(start, end), 0, 300, shift_N[start:end], moment=True)
         assert torch.equal(part.sum_N, whole.sum_N[start:end])
         assert torch.equal(part.moment_N, whole.moment_N[start:end])
 
