@@ -2,7 +2,7 @@
 
     python -m benchmarks.statistics [--simulations 1000] [--json FILE]
 
-Data are clustered: each question has a difficulty of its own and one to four prompts, and both sides answer each prompt.
+Data are clustered: each question has a difficulty of its own and one to four prompts, answered by both sides.
 """
 
 from __future__ import annotations

@@ -54,4 +54,12 @@ def unrelated(model: Constitution) -> Constitution:
 def without(model: Constitution, principle: str) -> Constitution:
     """The constitution with one principle left out."""
     rest = tuple(p for p in model.principles if p.id != principle)
-    return model.model_copy(update={"name": f"{model.name} without {principle}", "principles": rest})
+    # Built anew: a copy would keep the sha that the original has already worked out.
+    return Constitution(
+        name=f"{model.name} without {principle}",
+        description=model.description,
+        principles=rest,
+        examples=model.examples,
+        judge_examples=model.judge_examples,
+        loop=model.loop,
+    )
