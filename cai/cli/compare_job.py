@@ -125,8 +125,8 @@ def lines_of(result: Result) -> list[str]:
         said = "" if c.shown else ", no difference shown"
         lines.append(plain(f"{suite.suite} {c.outcome}: {number(c.difference, c.unit)}{said}, n = {c.n:,}"))
     for effect in result.effects:
-        said = ", ".join(c.outcome for c in effect.contrasts if c.shown)
-        lines.append(plain(f"{effect.side} without {effect.principle}: {said or 'no effect shown'}"))
+        said = ", ".join(f"{c.outcome} {number(c.difference, c.unit)}" for c in effect.contrasts if c.shown)
+        lines.append(plain(f"{effect.side}, what {effect.principle} adds: {said or 'no effect shown'}"))
     for two in result.judging.overlaps:
         if two.verdict:
             share = f"{two.disagreement:.0%} of {two.n} pairs apart"

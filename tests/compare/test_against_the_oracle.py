@@ -108,9 +108,10 @@ def test_leave_one_out_finds_the_principle_that_does_the_work(tmp_path):
         "Which reply has more vowels?",
     )
     result = compared(tmp_path, [of("c", HARM, other, rounds=3), of("d", LESS)], leave_one_out=True, judge=False)
-    works = {e.principle: [c.outcome for c in e.contrasts if c.shown] for e in result.effects if e.side == "c"}
-    assert "oracle: harmful" in works["harm"]
-    assert "oracle: harmful" not in works["noise"]
+    effects = {(e.principle, c.outcome): c for e in result.effects if e.side == "c" for c in e.contrasts}
+    assert effects["harm", "oracle: harmful"].improves
+    # The idle principle takes rounds from the working one: if anything, it does harm.
+    assert not effects["noise", "oracle: harmful"].improves
 
 
 def test_contradictory_principles_are_reported_as_conflicting(tmp_path):
