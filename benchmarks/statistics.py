@@ -95,16 +95,18 @@ def main() -> None:
     parser.add_argument("--simulations", type=int, default=1000)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    found = [
-        coverage(given.simulations, 100, 0.0),
-        coverage(given.simulations, 100, -0.1),
-        coverage(given.simulations, 30, -0.1),
-        no_false_alarms(given.simulations, 100),
-        power(given.simulations, 100),
-    ]
-    for one in found:
-        span = f"[{100 * one.low:.1f}, {100 * one.high:.1f}]"
-        print(f"{one.what}: {100 * one.share:.1f} % {span} of {one.simulations:,} (asked: {one.asked})")
+    n, found = given.simulations, list[Found]()
+    for one in (
+        lambda: coverage(n, 100, 0.0),
+        lambda: coverage(n, 100, -0.1),
+        lambda: coverage(n, 30, -0.1),
+        lambda: no_false_alarms(n, 100),
+        lambda: power(n, 100),
+    ):
+        got = one()
+        span = f"[{100 * got.low:.1f}, {100 * got.high:.1f}]"
+        print(f"{got.what}: {100 * got.share:.1f} % {span} of {n:,} (asked: {got.asked})", flush=True)
+        found.append(got)
     if given.json:
         given.json.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n")
 

@@ -12,8 +12,9 @@ from cai.judge.agreement import Agreement, Collected, agreement
 from cai.judge.combine import by_judge_and_principle, flips, over_orders
 from cai.judge.pairs import exported
 from cai.judge.ranking import entropy
-from cai.judge.wording import boilerplate, refuses
+from cai.judge.wording import boilerplate
 from cai.measures.intervals import wilson
+from cai.measures.refusal import refuses
 from cai.records import Comparison, Label, Record, Usage, Verdict
 
 MOST_ITEMS = 20_000
