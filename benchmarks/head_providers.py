@@ -102,12 +102,13 @@ def make(name: str) -> Any:
 
 def names(mode: str, device: str) -> list[str]:
     """Providers to measure in this mode on this device."""
-    listed = ["naive"]
+    peers: list[str] = []
     modules = {"compiled": "torch", "trl": "trl", "liger": "liger_kernel", "cce": "cut_cross_entropy", "verl": "verl"}
     for name, module in modules.items():
         # Without a GPU the peers' Triton kernels do not run (TRL folds its tiles in torch); compiling is for GPUs.
         if find_spec(module) and (device == "cuda" or name == "trl"):
-            listed.append(name)
+            peers.append(name)
     engines = ("triton", "cublas", "cublas-rounded") if device == "cuda" else ("torch",)
     plans = OURS["train" if mode == "masked" else mode]
-    return listed + [f"ours:{plan}:{engine}" for plan in plans for engine in engines]
+    # Ours right beside naive: what has to be compared is measured closest in time.
+    return ["naive", *(f"ours:{plan}:{engine}" for plan in plans for engine in engines), *peers]

@@ -50,7 +50,7 @@ def main() -> None:
     sum_N, moment_N = guarded(torch.zeros(n)), guarded(torch.zeros(n))
     _fold_rows(batch, 0, vocab, raw_NC, targets_N, shift_N, store_NC, sum_N, moment_N, Mix(base_N, slope_N))
     candidate_dots(batch, targets_N[:, None].clone())
-    candidate_dots(batch, torch.tensor([[vocab, -1]]).expand(n, 2))
+    candidate_dots(batch, torch.tensor([[vocab, -1, vocab - 1]]).expand(n, 3))
     add_slabs(guarded(torch.randn(3, 260, generator=random)))
     scale_rows(guarded(normal[0]), shift_N, torch.float32)
     print("no kernel left its tensors")
