@@ -36,11 +36,11 @@ def simulated(rng: np.random.Generator, questions: int, effect: float) -> tuple[
     """Yes-no answers of two sides to clustered prompts; side b's probability is higher by `effect` everywhere."""
     a, b, clusters = list[float](), list[float](), list[str]()
     for question in range(questions):
-        base = float(np.clip(rng.beta(2, 2), 0.15, 0.85))
+        base = float(np.clip(rng.beta(2, 2), 0.3, 0.6))  # no probability leaves [0, 1], so the effect stays whole
         shift = 0.15 * rng.normal()
         for _ in range(rng.integers(1, 5)):
-            p = float(np.clip(base + 0.05 * rng.normal(), 0.1, 0.9))
-            q = p + effect + float(np.clip(shift, -0.3, 0.3))
+            p = float(np.clip(base + 0.05 * rng.normal(), 0.25, 0.65))
+            q = p + effect + float(np.clip(shift, -0.15, 0.15))
             a.append(float(rng.random() < p))
             b.append(float(rng.random() < q))
             clusters.append(str(question))
