@@ -1,7 +1,6 @@
 """Does a reply dodge the question: neither an answer nor a clear no? Read from its words, so coarse.
 
-Its agreement with the testbed's oracle, the only place where evasions are known, is measured in
-`benchmarks/statistics.py`; on other texts it has not been validated and the report says so.
+It has not been validated, neither against the testbed's oracle nor against people, and the report says so.
 """
 
 from __future__ import annotations
