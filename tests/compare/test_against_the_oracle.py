@@ -25,6 +25,8 @@ SIX = [
     ("minimal", "inverted-preachy"),
 ]
 
+pytestmark = pytest.mark.slow
+
 
 def compared(tmp_path, constitutions, **settings):
     chosen = CompareSettings(limit=settings.pop("limit", 120), judged=settings.pop("judged", 40), **settings)
@@ -73,7 +75,6 @@ MORE = (
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("a", "b"), SIX)
 def test_every_shown_difference_has_the_sign_of_the_truth(a, b, tmp_path):
     both = [load_constitution(a), load_constitution(b)]
