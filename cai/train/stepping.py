@@ -184,7 +184,7 @@ class Stepping(_Base):
         if not self.is_fsdp_enabled:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
-        weights: dict[str, Tensor] = {}
+        weights: dict[str, Any] = {}
         for file in sorted(Path(resume_from_checkpoint).glob("*.safetensors")):
             if file.name.startswith("model"):
                 weights |= load_file(file)
