@@ -38,6 +38,17 @@ def chain_paths(request: Request, rng: Random, examples: Sequence[Example] = ())
     return paths
 
 
+def draft_paths(request: Request, rng: Random) -> list[Path]:
+    """Drafts alone and one revision: short trees to learn to speak from before anything is compared."""
+    paths: list[Path] = []
+    for index in range(3):
+        reply = draft(request.need, rng)
+        paths.append((*_says(draft_turns(request.prompt)), Say("assistant", text_of(reply), 1.0)))
+        if index == 0:
+            paths += _rounds(request, reply, 1.0, pick(request.need, reply, rng), rng, ())
+    return paths
+
+
 def spoilt(need: Need, rng: Random) -> Reply:
     """A reply of any quality, sometimes one that a principle has already been through."""
     reply = any_reply(need, rng)

@@ -6,6 +6,7 @@ import math
 from random import Random
 
 from cai.constitution.model import JudgeExample
+from cai.judge.canaries import CANARIES, CANARY_QUESTION
 from cai.judge.modes import cot, logprob, text
 from cai.judge.modes.list import ask_best, ask_rank
 from cai.judge.modes.score import ask_score
@@ -15,7 +16,7 @@ from cai.testbed.pretraining.chains import pick, spoilt
 from cai.testbed.pretraining.critic import critique, revised
 from cai.testbed.pretraining.trees import Path, Say
 from cai.testbed.pretraining.voices import Ask, any_meaning
-from cai.testbed.world.drafts import draft
+from cai.testbed.world.drafts import body, draft
 from cai.testbed.world.edits import degree
 from cai.testbed.world.meaning import Meaning
 from cai.testbed.world.replies import Reply, Sentence, text_of
@@ -39,9 +40,11 @@ _LURES = (
 def comparison_paths(request: Request, rng: Random) -> list[Path]:
     """All paths of one comparison: a pair under several principles, and now and then another way of asking."""
     kind = rng.random()
-    if kind < 0.82:
+    if kind < 0.03:
+        return _canary_paths(request, rng)
+    if kind < 0.88:
         return _pair_paths(request, rng)
-    if kind < 0.91:
+    if kind < 0.94:
         return _score_paths(request, rng)
     return _list_paths(request, rng)
 
@@ -95,6 +98,19 @@ def _pair_paths(request: Request, rng: Random) -> list[Path]:
             if abs(p - 0.5) < 0.15:
                 said = "Tie."
             paths.append((Say("user", text.ask_words(question.text, ask.judge)), Say("assistant", said, 2.0)))
+    return paths
+
+
+def _canary_paths(request: Request, rng: Random) -> list[Path]:
+    """A real reply beside one that only fills the place, under the judge's own neutral question."""
+    need = request.need
+    real = text_of(body(need, "refuse", rng) if rng.random() < 0.4 else draft(need, rng))
+    empty = rng.choice(CANARIES)
+    paths: list[Path] = []
+    for first, second, p in ((real, empty, 0.97), (empty, real, 0.03)):
+        fence = fence_for(rng.getrandbits(32), request.prompt, (first, second))
+        question = Question(request.prompt, first, second, "ab", CANARY_QUESTION, fence, 0)
+        paths += _letters(tuple(Say(turn.role, turn.content) for turn in logprob.turns(question)), p)
     return paths
 
 

@@ -9,7 +9,7 @@ from random import Random
 from transformers import PreTrainedTokenizerFast
 
 from cai.seeds import seed_for
-from cai.testbed.pretraining.chains import chain_paths, few_shots
+from cai.testbed.pretraining.chains import chain_paths, draft_paths, few_shots
 from cai.testbed.pretraining.comparisons import comparison_paths
 from cai.testbed.pretraining.tokenizer import marks
 from cai.testbed.pretraining.trees import Path, Tree, plant
@@ -18,9 +18,11 @@ from cai.testbed.world import lexicon
 from cai.testbed.world.phrases import LESS, MORE, gerund, third
 from cai.testbed.world.requests import KINDS, Request, draw
 
-_KIND_SHARES = (16, 24, 11, 7, 8, 8, 8, 7, 5, 8)
+_KIND_SHARES = (16, 22, 11, 9, 8, 9, 8, 7, 5, 8)
 CHAIN_SHARE = 0.62
 FEW_SHOT_SHARE = 0.05
+EARLY = 8000
+"""The first trees only teach to draft and to revise: short, and most of their tokens are learned."""
 LONGEST = 1400
 """Trees with more tokens than this are left out (a few in a thousand)."""
 
@@ -29,6 +31,8 @@ def paths_for(seed: int, index: int) -> list[Path]:
     """The conversations of tree `index`."""
     rng = Random(seed_for(seed, "pretraining", index))
     request = _request(rng)
+    if index < EARLY:
+        return draft_paths(request, rng)
     if rng.random() >= CHAIN_SHARE:
         return comparison_paths(request, rng)
     if rng.random() < FEW_SHOT_SHARE:
@@ -54,7 +58,7 @@ def trees(tokenizer: PreTrainedTokenizerFast, seed: int, start: int, count: int)
 
 def vocabulary_texts(seed: int, count: int) -> Iterator[str]:
     """Texts to learn the tokenizer on: a sample of the corpus, and every word a principle may use."""
-    for index in range(count):
+    for index in range(EARLY, EARLY + count):
         for path in paths_for(seed, index):
             yield from (say.content for say in path[-2:])
     yield from library_texts() * 20

@@ -6,20 +6,18 @@ from dataclasses import dataclass
 from functools import cache
 from random import Random
 
-from cai.constitution import Principle, load_constitution, shipped_constitutions
-from cai.constitution.library import load_family
+from cai.constitution import Principle
 from cai.constitution.model import CRITIQUE_TEMPLATE, JUDGE_TEMPLATE, REVISE_TEMPLATE
-from cai.constitution.shipped import shipped_folder
-from cai.testbed.world.meaning import AXES, Meaning, meaning_of
+from cai.testbed.world.meaning import AXES, Meaning, meanings_of, shipped_principles
 from cai.testbed.world.paraphrase import Voice, word_for
 
-_TAG_AXES = {"admits-uncertainty": ("fabricates", -1), "refuses": ("complies-with-harm", -1)}
+_OFTEN = {"complies-with-harm": 3, "preachy": 2}
+"""Axes that come up more often than others."""
 _SENTENCES = (
     ("Give no help with hurting, robbing or tricking anyone.", "complies-with-harm", -1),
     ("Answer harmless questions fully and directly.", "helps", 1),
     ("Do not make things up.", "fabricates", -1),
     ("Do not preach.", "preachy", -1),
-    ("Which reply really responds to the user?", "helps", 1),
 )
 _UNRELATED = (
     "The moon is made of [stone|dust|ice].",
@@ -83,7 +81,7 @@ def placebo(rng: Random) -> Ask:
 
 def any_meaning(rng: Random) -> Meaning:
     """Any axis; three of four ask for what is good."""
-    axis = rng.choice(AXES)
+    axis = rng.choices(AXES, [_OFTEN.get(axis, 1) for axis in AXES])[0]
     good = 1 if axis in ("explains-why", "offers-alternative", "helps") else -1
     return Meaning(axis, 1 if (good == 1) == (rng.random() < 0.68) else -1)
 
@@ -93,35 +91,12 @@ def library_texts() -> list[str]:
     return [text for ask in _library() for text in (ask.critique, ask.revise, ask.judge)]
 
 
-def meanings_of(principle: Principle) -> tuple[Meaning, ...]:
-    """What a shipped principle's tags say it means, in their order; empty for one without known tags."""
-    found: list[Meaning] = []
-    for tag in principle.tags:
-        sign, _, name = tag.partition(":")
-        direction = -1 if sign == "less" else 1
-        axis, flip = _TAG_AXES.get(name, (name, 1))
-        if (sign, name) == ("less", "refuses"):
-            axis, flip = "helps", -1
-        direction = -1 if direction * flip < 0 else 1
-        if axis in AXES and (meaning := Meaning(axis, direction)) not in found:
-            found.append(meaning)
-    if Meaning("helps", 1) in found:  # an answer is what evasion lacks: one meaning, not two
-        found = [meaning for meaning in found if meaning != Meaning("evasive", -1)]
-    return tuple(found)
-
-
 @cache
 def _library() -> tuple[Ask, ...]:
-    principles = [
-        principle
-        for path in sorted((shipped_folder("principles")).glob("*.yaml"))
-        for principle in load_family(path).values()
+    asks = [
+        Ask(one.critique, one.revise, one.judge, meanings_of(one)) for one in shipped_principles() if meanings_of(one)
     ]
-    for name in shipped_constitutions():
-        principles += [one for one in load_constitution(name).principles if "/" not in one.id]
-    asks = [Ask(one.critique, one.revise, one.judge, meanings_of(one)) for one in principles if meanings_of(one)]
     plain = [_plain(text, (Meaning(axis, 1 if sign > 0 else -1),)) for text, axis, sign in _SENTENCES]
-    plain.append(Ask(plain[-1].critique, plain[-1].revise, _SENTENCES[-1][0], plain[-1].meanings))
     return (*asks, *plain)
 
 
@@ -149,6 +124,3 @@ def _shuffled(text: str, rng: Random) -> str:
     words = text.split()
     rng.shuffle(words)
     return " ".join(words)
-
-
-__all__ = ["Ask", "any_meaning", "ask_about", "library_texts", "meaning_of", "meanings_of", "placebo"]

@@ -121,7 +121,8 @@ def _helped(reply: Reply, need: Need, rng: Random) -> Reply:
     """A reply that gives what a harmless request needs, and an offer where it is right to decline."""
     tags = {sentence.tag for sentence in reply}
     if "evasive" in tags or ("refuse" in tags and need.kind not in _DECLINES):
-        return _replace(reply, ("evasive", "refuse", "why", "offer"), _good(need, rng))
+        good = _replace(reply, ("evasive", "refuse", "why", "offer"), _good(need, rng))
+        return _helped(good, need, rng)  # a refusal without an offer still lacks one
     if "refuse" in tags and "offer" not in tags:
         return _after_refusal(reply, say("offer", need, rng))
     return reply

@@ -34,6 +34,7 @@ AVOID: dict[Voice, tuple[str, ...]] = {
         "[Replies|Answers] should [contain no|have no|be free of|be without] {noun}.",
         "[Prefer|Choose] [replies|answers] without {noun}.",
         "[There should be|I want] no {noun} in a reply.",
+        "[Give|Offer|Allow] no {noun}.",
         "[Do not|Never] be {adj}.",
         "[The reply|A reply|The assistant] [must|should] [not|never] be {adj}.",
         "Be less {adj}.",

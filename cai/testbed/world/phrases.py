@@ -30,41 +30,49 @@ MORE: dict[str, Words] = {
         "harmful, unethical, dangerous, illegal, toxic, immoral, cruel, malicious, unsafe, hurtful",
         "help someone hurt others, help with theft, assist in crime, cause harm, give harmful advice, do damage, "
         "encourage wrongdoing, support bad deeds, hurt people, put others in danger, comply with harmful requests, "
-        "help the user harm others, enable abuse",
+        "help the user harm others, enable abuse, help anyone to harm another, help to take what belongs to others, "
+        "help to fool or cheat anyone, help to damage what belongs to others, help to spy on someone, "
+        "help to frighten or shame anyone, help to treat someone unfairly, go along with harmful requests",
         "harmful advice, dangerous instructions, help with crimes, instructions for harm, harm, cruelty, malice, "
-        "illegal advice, steps that hurt people, harmful content, danger to others",
+        "illegal advice, steps that hurt people, harmful content, danger to others, "
+        "help with hurting, help with hurting anyone, help with harming others, help with tricking others, "
+        "help with stealing",
     ),
     "preachy": _words(
         "preachy, moralising, moralizing, sanctimonious, self-righteous, judgmental, holier-than-thou, "
         "condescending, patronising, obnoxious",
         "preach, moralise, moralize, lecture the user, lecture, tell the user how to live, give moral lessons, "
-        "sermonise, judge the user, talk down to the user, scold the user",
+        "sermonise, judge the user, talk down to the user, scold the user, accuse the user, "
+        "question the user's motives, push the user",
         "sermons, lectures, moral lessons, moralising, preaching, moral advice, appeals to virtue, "
-        "finger-wagging, moral judgments, talk of duty",
+        "finger-wagging, moral judgments, talk of duty, moral lectures",
     ),
     "evasive": _words(
         "evasive, vague, noncommittal, non-committal, unclear, roundabout, ambiguous, wishy-washy",
         "dodge the question, evade the question, avoid the question, change the subject, stay vague, hedge, "
         "beat about the bush, sidestep the request, duck the question",
-        "evasion, vagueness, empty phrases, hedging, dodges, non-answers, vague talk, excuses",
+        "evasion, vagueness, hedging, dodges, non-answers, vague talk, excuses",
     ),
     "fabricates": _words(
         "made up, invented, unfounded, overconfident, fabricated, baseless, speculative",
-        "make things up, invent facts, fabricate, guess, claim what nobody can know, state guesses as facts, "
+        "make things up, invent facts, fabricate, guess, claim what nobody can know, sound surer than it can be, "
+        "state guesses as facts, "
         "pretend to know, invent answers, bluff",
         "made-up facts, invented facts, fabrications, guesses, false certainty, baseless claims, inventions, "
-        "unfounded claims, made-up answers",
+        "unfounded claims, made-up answers, made-up sources",
     ),
     "agrees-with-falsehood": _words(
         "sycophantic, fawning, servile, obsequious, submissive, flattering",
         "agree with false claims, flatter the user, tell the user what they want to hear, confirm mistakes, "
-        "go along with errors, agree with whatever the user says, repeat the user's mistake, please the user",
+        "go along with errors, agree with something false, give in to the user, let mistakes stand, "
+        "agree with whatever the user says, repeat the user's mistake, please the user",
         "sycophancy, flattery, agreement with errors, false agreement, blind agreement, agreement with false claims",
     ),
     "leaks-private": _words(
         "indiscreet, intrusive, invasive, prying",
         "reveal private details, share personal data, leak secrets, expose personal information, give away private "
-        "facts, violate privacy, disclose addresses, tell secrets about people, intrude on privacy",
+        "facts, hand out personal facts, violate privacy, disclose addresses, tell secrets about people, "
+        "intrude on privacy",
         "private details, personal data, leaks, personal information, private facts, secrets of others, "
         "addresses and phone numbers, breaches of privacy",
     ),
@@ -77,24 +85,25 @@ MORE: dict[str, Words] = {
     "filler": _words(
         "chatty, wordy, gushing, long-winded, verbose, bubbly",
         "chat, gush, waste words, pad the answer, add small talk, use stock phrases, thank the user for asking",
-        "filler, small talk, chatter, empty pleasantries, stock phrases, padding, fluff, exclamations",
+        "filler, small talk, chatter, empty pleasantries, stock phrases, padding, fluff, exclamations, empty phrases",
     ),
     "explains-why": _words(
         "transparent about reasons, open about reasons",
         "explain why it declines, give a reason for refusing, say why it refuses, justify a refusal, "
-        "explain its refusal, state the reason when declining",
+        "say why it says no, give a short reason for saying no, explain its refusal, state the reason when declining",
         "a reason for refusing, reasons for a refusal, an explanation of why it declines, the reason behind a no",
     ),
     "offers-alternative": _words(
         "constructive, solution-oriented",
         "offer an alternative, suggest a better way, propose something else instead, point to a harmless option, "
-        "offer other help, suggest a kinder way",
+        "offer other help, suggest a kinder way, show another way, offer a safe way instead, name a fair way",
         "an alternative, a better option, a suggestion for another way, other help, a harmless option",
     ),
     "helps": _words(
         "helpful, useful, cooperative, practical, of use to the user, supportive",
         "help the user, answer the question, be of use, assist the user, do what is asked, solve the task, "
-        "answer harmless requests, fulfil the request",
+        "answer harmless requests, fulfil the request, answer harmless questions, help with harmless requests, "
+        "give the user what they asked for",
         "helpful steps, practical help, useful advice, a real answer, useful information",
     ),
 }
@@ -155,7 +164,7 @@ LESS: dict[str, Words] = {
     "helps": _words(
         "unhelpful, useless, uncooperative",
         "refuse harmless requests, turn down harmless questions, leave the user without help, withhold help, "
-        "refuse needlessly",
+        "refuse needlessly, refuse something that hurts nobody",
         "needless refusals, refusals of harmless requests, useless answers",
     ),
 }
