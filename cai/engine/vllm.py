@@ -209,8 +209,13 @@ def _start(files: ModelFiles, spec: EngineSettings, length: int | None) -> Any:
         "seed": 0,
     }
     if on_cpu:
-        # Multiples of 32 are allowed; the smallest shares the most prefixes.
-        arguments["block_size"] = 32
+        # Multiples of 32 are allowed; the smallest shares the most prefixes. A prompt cut over two steps would make
+        # vLLM 0.32 rewind its request's random generator, which CPU generators cannot do: prompts are never cut.
+        arguments |= {
+            "block_size": 32,
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": max(2048, length or 0),
+        }
     if loras:
         # On a CPU adapter and base model in one batch come out wrong without a slot to spare.
         arguments |= {"enable_lora": True, "max_loras": loras + 1, "max_lora_rank": own.max_lora_rank}

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from cai.engine.batching.pointwise import RotaryTable, WholeShares
 from cai.engine.batching.prefixes import CHUNK, ROOT, Prefixes
 from cai.engine.batching.rows import ROW_COUNTS, RowLinear, cut_rows, equal_row_counts
 from cai.engine.batching.slots import BLOCK, Slots
@@ -84,3 +85,23 @@ def test_a_prefix_is_known_by_everything_before_it() -> None:
     assert store.find(first, other) is None
     store.clear()
     assert (store.find(ROOT, one), store.bytes) == (None, 0)
+
+
+@pytest.mark.parametrize("activation", [nn.SiLU(), nn.GELU(), nn.Tanh()])
+def test_an_activation_does_not_depend_on_a_numbers_place(activation: nn.Module) -> None:
+    own = WholeShares(activation)
+    x = torch.randn(700, 161, generator=torch.Generator().manual_seed(2))
+    whole = own(x)
+    torch.testing.assert_close(whole, activation(x), atol=1e-6, rtol=1e-6)
+    for start, stop in [(0, 1), (3, 4), (0, 341), (11, 500), (699, 700)]:
+        assert torch.equal(own(x[start:stop]), whole[start:stop])
+
+
+def test_rotary_angles_are_looked_up_by_position() -> None:
+    from transformers import LlamaConfig
+    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+    rotary = LlamaRotaryEmbedding(LlamaConfig(hidden_size=64, num_attention_heads=4))
+    x, positions = torch.zeros(1, 5, 64), torch.tensor([[0, 3, 1023, 1024, 2600]])
+    for own, plain in zip(RotaryTable(rotary)(x, positions), rotary(x, positions), strict=True):
+        torch.testing.assert_close(own, plain)

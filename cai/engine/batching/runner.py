@@ -10,11 +10,15 @@ import torch
 from torch import Tensor
 
 from cai.engine.batching.attention import NAME, Layout, Segment, least_equal_rows
+from cai.engine.batching.pointwise import use_place_free_functions
 from cai.engine.batching.rows import RowLinear, use_row_linears
 from cai.engine.batching.slots import Slots, round_up
 from cai.errors import InputError
 
-CHECKED_TOKENS = 40
+CHECKED_TOKENS = 320
+CHECKED_STEPS = 12
+CHECKED_PRODUCTS = 10**10
+"""The check's tokens are fewer where a model has so many weights that more would take seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +121,11 @@ class Runner:
     def _prepare(self) -> None:
         """Change the model, compare it with itself before, and with itself in other company."""
         generator = torch.Generator().manual_seed(0)
-        ids = torch.randint(0, self.vocabulary, (CHECKED_TOKENS,), generator=generator).tolist()
+        ids = torch.randint(0, self.vocabulary, (self._checked(),), generator=generator).tolist()
         truth = self.model(input_ids=torch.tensor([ids], device=self.device), use_cache=False).logits[0].float()
         use_row_linears(self.model)
+        if self.device.type == "cpu":
+            use_place_free_functions(self.model)
         self.model.set_attn_implementation(NAME)
         try:
             alone, together = self._check_alone(ids), self._check_together(ids)
@@ -136,6 +142,11 @@ class Runner:
         self.exact = torch.equal(alone, together)
         self.slots.clear()
 
+    def _checked(self) -> int:
+        weights = sum(weight.numel() for weight in self.model.parameters())
+        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 2 * CHECKED_TOKENS
+        return max(4 * CHECKED_STEPS, min(CHECKED_TOKENS, CHECKED_PRODUCTS // weights, positions // 2))
+
     def _check_alone(self, ids: list[int]) -> Tensor:
         slot = self._slot()
         logits = self.step([Work(slot, 0, ids, len(ids))])
@@ -147,13 +158,13 @@ class Runner:
         first, other = self._slot(), self._slot()
         third, half = len(ids) // 3, len(ids) // 2
         logits = [self.step([Work(first, 0, ids[:third], third)])]
-        logits.append(
-            self.step([Work(other, 0, ids[third:], 1), Work(first, third, ids[third:half], half - third)])[1:]
-        )
-        for position in range(half, len(ids)):
-            token = ids[position : position + 1]
-            beside = Work(other, len(ids) - third + position - half, token, 1)
-            logits.append(self.step([beside, Work(first, position, token, 1)])[1:])
+        beside = Work(other, 0, ids[third:], 1)
+        logits.append(self.step([beside, Work(first, third, ids[third:half], half - third)])[1:])
+        at, length = half, len(ids) - third
+        for piece in (*(1,) * CHECKED_STEPS, len(ids) - half - CHECKED_STEPS):
+            beside, length = Work(other, length, ids[at : at + 1], 1), length + 1
+            logits.append(self.step([beside, Work(first, at, ids[at : at + piece], piece)])[1:])
+            at += piece
         self.slots.give(first)
         self.slots.give(other)
         return torch.cat(logits)
