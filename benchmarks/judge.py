@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
+from random import Random
 from statistics import fmean
 from typing import Any
 
@@ -36,7 +37,7 @@ from cai.judge.prompts import fence_for
 from cai.judge.question import Question
 from cai.judge.testbed import known_pairs
 from cai.measures.intervals import mcnemar, paired_difference, wilson
-from cai.records import Order, Verdict
+from cai.records import Order, Usage, Verdict
 from cai.testbed.world import meaning_of
 
 UNRELATED = Principle(id="unrelated", judge="Which reply mentions the weather more often?")
@@ -89,7 +90,8 @@ class Bench:
         }
         one = [(x + y) / 2 for x, y in zip(single["ab"], single["ba"], strict=True)]
         gain = paired_difference(one, both, seed=self.seed)
-        drawn = [single["ab" if i % 2 else "ba"][i] for i in range(len(both))]
+        order_of = Random(self.seed)
+        drawn = [single[order_of.choice(("ab", "ba"))][i] for i in range(len(both))]
         fixed = sum(b > s for b, s in zip(both, drawn, strict=True))
         broken = sum(b < s for b, s in zip(both, drawn, strict=True))
         measured = calibration(ps, outcomes, seed=self.seed)
@@ -183,33 +185,42 @@ class Bench:
         }
 
     async def speed(self) -> dict[str, Any]:
-        """Labels a second: letters through the engine, reasoning with 64 tokens, and a plain loop."""
-        principles = tuple(self.principles[:4])
+        """Labels a second: letters through the engine, reasoning with 64 tokens, and a plain loop.
+
+        The model is replaced by one of the same shape with random weights, which hardly ever ends a reasoning early.
+        """
+        return {str(count): await self._speed(tuple(self.principles[:count])) for count in (1, 4, 10)}
+
+    async def _speed(self, principles: tuple[Principle, ...]) -> dict[str, Any]:
         pairs = [
             Known(p.prompt, p.a, p.b, principles, p.a_better)
-            for p in known_pairs(self.principles, min(64, self.n), self.seed + 3)
+            for p in known_pairs(self.principles, min(64, self.n), self.seed + 100 * len(principles))
         ]
-        labels = len(pairs) * len(principles)
-        logprob_s = await self._timed(pairs, self.asking)
-        cot_s = await self._timed(pairs[:16], Asking(mode="cot", cot_tokens=64, seed=self.seed))
-        plain_s = plain(self.judge.engine.model, pairs[:16], self.seed)
-        few = 16 * len(principles)
-        rates = {"logprob": labels / logprob_s, "cot-64": few / cot_s, "plain transformers": few / plain_s}
-        return {
-            "labels": {"logprob": labels, "cot-64": few, "plain transformers": few},
-            "labels_per_second": rates,
-            "logprob_over_cot": rates["logprob"] / rates["cot-64"],
-            "logprob_over_plain": rates["logprob"] / rates["plain transformers"],
+        few = pairs[:4]
+        ways = {
+            "logprob": (len(pairs), await self._timed(pairs, self.asking)),
+            "cot-64": (len(few), await self._timed(few, Asking(mode="cot", cot_tokens=64, seed=self.seed))),
+            "plain transformers": (len(few), plain(self.judge.engine.model, few, self.seed)),
         }
+        found: dict[str, Any] = {"principles": len(principles)}
+        for clock, at in (("wall", 0), ("cpu", 1)):
+            rates = {name: count * len(principles) / spent[at] for name, (count, spent) in ways.items()}
+            found[f"labels_per_{clock}_second"] = rates
+            found[f"logprob_over_cot_{clock}"] = rates["logprob"] / rates["cot-64"]
+            found[f"logprob_over_plain_{clock}"] = rates["logprob"] / rates["plain transformers"]
+        found["tokens"] = {name: spent[2].model_dump() for name, (_, spent) in ways.items() if len(spent) > 2}
+        return found
 
-    async def _timed(self, pairs: Sequence[Known], asking: Asking) -> float:
-        started = time.perf_counter()
-        await self.votes(pairs, asking)
-        return time.perf_counter() - started
+    async def _timed(self, pairs: Sequence[Known], asking: Asking) -> tuple[float, float, Usage]:
+        """Wall seconds, CPU seconds and tokens of all pairs asked at once."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        asked = (ask_pair([self.judge], p.principles, p.prompt, p.a, p.b, asking) for p in pairs)
+        spent = sum((usage for _, usage in await asyncio.gather(*asked)), Usage())
+        return time.perf_counter() - wall, time.process_time() - cpu, spent
 
 
-def plain(model: str, pairs: Sequence[Known], seed: int) -> float:
-    """Seconds that the same questions take one by one with `transformers`: render, tokenise, forward, two log-probs."""
+def plain(model: str, pairs: Sequence[Known], seed: int) -> tuple[float, float]:
+    """Wall and CPU seconds of the same questions one by one with `transformers`: render, tokenise, forward, read."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -220,7 +231,7 @@ def plain(model: str, pairs: Sequence[Known], seed: int) -> float:
     network: Any = AutoModelForCausalLM.from_pretrained(folder).eval()
     letters = [tokenizer(letter, add_special_tokens=False)["input_ids"][0] for letter in "AB"]
     orders: tuple[Order, ...] = ("ab", "ba")
-    started = time.perf_counter()
+    wall, cpu = time.perf_counter(), time.process_time()
     for pair in pairs:
         fence = fence_for(seed, pair.prompt, (pair.a, pair.b))
         for principle in pair.principles:
@@ -231,7 +242,21 @@ def plain(model: str, pairs: Sequence[Known], seed: int) -> float:
                 ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
                 with torch.no_grad():
                     torch.log_softmax(network(ids).logits[0, -1], -1)[letters].tolist()
-    return time.perf_counter() - started
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def random_twin(model: str, folder: Path) -> str:
+    """A folder with the model's shape and tokenizer and random weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+    from cai.testbed import TINY
+
+    source = str(TINY) if model == "tiny" else model
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    return str(folder)
 
 
 def _lured(reply: str, lure: str, leave: bool) -> str:
@@ -266,9 +291,11 @@ def main() -> None:
     asked = parser.parse_args()
     engine = open_engine(EngineSettings(model=asked.model))
     bench = Bench(engine, asked.pairs, asked.seed)
+    twin = random_twin(asked.model, asked.out.parent / "bench-judge-random-model")
+    fast = Bench(open_engine(EngineSettings(model=twin)), asked.pairs, asked.seed)
     parts: dict[str, Callable[[], Any]] = {
-        name: getattr(bench, name) for name in ("orders", "ensemble", "inversion", "injection", "canaries", "speed")
-    }
+        name: getattr(bench, name) for name in ("orders", "ensemble", "inversion", "injection", "canaries")
+    } | {"speed": fast.speed}
     found: dict[str, Any] = {
         "model": asked.model,
         "fingerprint": engine.fingerprint,
@@ -281,6 +308,7 @@ def main() -> None:
             found[name] = asyncio.run(part())
             print(name, json.dumps(found[name], indent=2), flush=True)
     asyncio.run(engine.close())
+    asyncio.run(fast.judge.engine.close())
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text(json.dumps(found, indent=2) + "\n")
 
