@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from random import Random
 
 from cai.constitution.model import Example
-from cai.critique.prompts import NO_CHANGE, ask_critique, ask_revise, critique_turns, draft_turns, revise_turns
+from cai.critique.prompts import NO_CHANGE, ask_revise, critique_turns, draft_turns, revise_turns
 from cai.engine.protocol import Turn
 from cai.testbed.pretraining.critic import critique, revised
 from cai.testbed.pretraining.trees import Path, Say
 from cai.testbed.pretraining.voices import Ask, any_meaning, ask_about, placebo
 from cai.testbed.world.drafts import any_reply, draft
 from cai.testbed.world.edits import applies
-from cai.testbed.world.meaning import Meaning
 from cai.testbed.world.replies import Reply, text_of
 from cai.testbed.world.requests import Need, Request
 
@@ -95,7 +94,8 @@ def few_shots(requests: Sequence[Request], rng: Random) -> tuple[Example, ...]:
     """A round for each request, as a constitution would give it."""
     found: list[Example] = []
     for request in requests:
-        if len(request.messages) > 1:
+        question, *more = request.messages
+        if more:
             continue
         reply = draft(request.need, rng)
         ask = pick(request.need, reply, rng)
@@ -103,7 +103,7 @@ def few_shots(requests: Sequence[Request], rng: Random) -> tuple[Example, ...]:
         better = None if said == NO_CHANGE else text_of(revised(reply, request.need, ask.meanings, rng))
         found.append(
             Example(
-                prompt=request.messages[0].content,
+                prompt=question.content,
                 reply=text_of(reply),
                 critique_request=ask.critique,
                 critique=said,
@@ -116,6 +116,3 @@ def few_shots(requests: Sequence[Request], rng: Random) -> tuple[Example, ...]:
 
 def _says(turns: Sequence[Turn]) -> tuple[Say, ...]:
     return tuple(Say(turn.role, turn.content) for turn in turns)
-
-
-__all__ = ["Meaning", "ask_critique", "chain_paths", "few_shots", "pick", "spoilt"]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch.multiprocessing.spawn import start_processes
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from cai.testbed.pretraining.corpus import vocabulary_texts
@@ -41,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as meeting:
         work = (plan, args.out, args.start, args.device, f"file://{meeting}/point")
         if plan.processes > 1:
-            torch.multiprocessing.start_processes(run, work, nprocs=plan.processes, start_method="fork")
+            start_processes(run, work, nprocs=plan.processes, start_method="fork")
         else:
             run(0, *work)
 
@@ -55,7 +56,7 @@ def run(rank: int, plan: Plan, out: Path, start: Path | None, device: str, meeti
     model = (
         new_model(plan, tokenizer) if start is None else LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)
     )
-    model = model.to(torch.device(device))
+    model.to(torch.device(device))  # pyright: ignore[reportArgumentType]  (the library's decorator hides `self`)
     before = None if start is None else json.loads((start / "card.json").read_text())
     log = Log(plan, out, model, tokenizer, before)
     train(model, tokenizer, plan, log.step if rank == 0 else lambda *_: None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from random import Random
 
@@ -46,8 +46,11 @@ def trees(tokenizer: PreTrainedTokenizerFast, seed: int, start: int, count: int)
     backend = tokenizer.backend_tokenizer
 
     @lru_cache(maxsize=200_000)
-    def encode(text: str) -> tuple[int, ...]:
+    def ids_of(text: str) -> tuple[int, ...]:
         return tuple(backend.encode(text, add_special_tokens=False).ids)
+
+    def encode(text: str) -> Sequence[int]:
+        return ids_of(text)
 
     ids = marks(tokenizer)
     for index in range(start, start + count):

@@ -7,6 +7,7 @@ through the iteration together in float32.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
@@ -30,7 +31,7 @@ def orthogonal(G_NRC: Tensor, steps: int = 5) -> Tensor:
 class Muon:
     """Updates of root mean square 0.2 x `rate`, as AdamW's, so that one rate fits all shapes."""
 
-    def __init__(self, matrices: list[Tensor], momentum: float = 0.95, decay: float = 0.01) -> None:
+    def __init__(self, matrices: Sequence[Tensor], momentum: float = 0.95, decay: float = 0.01) -> None:
         self.momentum, self.decay = momentum, decay
         shapes: dict[torch.Size, list[Tensor]] = defaultdict(list)
         for matrix in matrices:

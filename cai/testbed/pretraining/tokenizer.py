@@ -53,4 +53,4 @@ def learn(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 def marks(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
     """Ids of the role tokens and of the end token, by the names that `trees.plant` uses."""
     names = {"user": USER, "assistant": ASSISTANT, "system": SYSTEM, "end": END}
-    return {name: tokenizer.convert_tokens_to_ids(token) for name, token in names.items()}
+    return {name: tokenizer.get_vocab()[token] for name, token in names.items()}

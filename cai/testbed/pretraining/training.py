@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from cai.seeds import seed_for
 from cai.testbed.pretraining.corpus import trees
 from cai.testbed.pretraining.muon import Muon
-from cai.testbed.pretraining.tokenizer import CONTEXT
+from cai.testbed.pretraining.tokenizer import CONTEXT, END, PAD
 from cai.testbed.pretraining.trees import Tree
 
 
@@ -71,8 +71,8 @@ def new_model(plan: Plan, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalL
         head_dim=32,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.get_vocab()[PAD],
+        eos_token_id=tokenizer.get_vocab()[END],
         bos_token_id=None,
         initializer_range=0.05,
     )

@@ -14,7 +14,7 @@ import numpy as np
 
 from cai.records import Role
 
-Encode = Callable[[str], list[int]]
+Encode = Callable[[str], Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)

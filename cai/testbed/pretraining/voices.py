@@ -59,7 +59,8 @@ def ask_about(meaning: Meaning, rng: Random) -> Ask:
         return _plain(_sentence(meaning, rng), (meaning,))
     if kind < 0.94:
         voices: tuple[Voice, ...] = ("critique", "revise", "judge")
-        return Ask(*(word_for(meaning, voice, rng, held_out=False) for voice in voices), (meaning,))
+        critique, revise, judge = (word_for(meaning, voice, rng, held_out=False) for voice in voices)
+        return Ask(critique, revise, judge, (meaning,))
     other = _other(meaning, rng)
     return _plain(f"{_sentence(meaning, rng)} {_sentence(other, rng)}", (meaning, other))
 
@@ -76,7 +77,8 @@ def placebo(rng: Random) -> Ask:
     if kind < 0.5:
         return _plain("", ()) if rng.random() < 0.5 else Ask("", "", "", ())
     source = ask_about(any_meaning(rng), rng)
-    return Ask(*(_shuffled(text, rng) for text in (source.critique, source.revise, source.judge)), ())
+    critique, revise, judge = (_shuffled(text, rng) for text in (source.critique, source.revise, source.judge))
+    return Ask(critique, revise, judge, ())
 
 
 def any_meaning(rng: Random) -> Meaning:
