@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_models import KINDS, build
 
 from cai.config.engine import EngineSettings
 from cai.engine.transformers import TransformersEngine, open_transformers
+from tests.engine.small_models import KINDS, build
 
 
 @pytest.fixture(scope="session")

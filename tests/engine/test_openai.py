@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from fake_server import BEHAVIOURS, FakeServer, answer, running
 
 from cai.config.engine import EngineSettings, OpenAISettings
 from cai.engine import ContextTooLong, EngineDown, OptionsUnsupported, RecordFault, Sampling, Turn
 from cai.engine.openai import OpenAIEngine, open_openai
 from cai.engine.retry import seconds_to_wait
 from cai.errors import InputError
+from tests.engine.fake_server import BEHAVIOURS, FakeServer, answer, running
 
 T = TypeVar("T")
 KEY = "sk-canary-0123456789"

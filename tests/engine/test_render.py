@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_models import byte_level, metaspace, unigram
 from transformers import PreTrainedTokenizerFast
 
 from cai.engine import RecordFault, Turn
 from cai.engine.render import ChatRenderer
 from cai.errors import InputError
+from tests.engine.small_models import byte_level, metaspace, unigram
 
 MAKERS = {"byte-level": byte_level, "metaspace": metaspace, "unigram": unigram}
 RENDERERS = {name: ChatRenderer(make(), name) for name, make in MAKERS.items()}

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from small_models import build
 from transformers import AutoModelForCausalLM
 
 from cai.config.engine import EngineSettings, VllmSettings
 from cai.engine import Completion, ContextTooLong, EngineDown, RecordFault, Sampling, Turn
 from cai.errors import InputError
+from tests.engine.small_models import build
 
 pytestmark = pytest.mark.vllm
 pytest.importorskip("vllm", reason="the vLLM step of CI installs it")

@@ -6,10 +6,10 @@ import random
 
 import pytest
 import torch
-from conftest import CONFIGS, tiny_model
 
 from cai.train.batches import Group, make_rows, sharing_pays
 from cai.train.scoring import attach_logprobs, first_batch_agrees
+from tests.train.conftest import CONFIGS, tiny_model
 
 PAD = 0
 

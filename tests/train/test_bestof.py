@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import tiny_model, tiny_tokenizer
 from transformers import AutoModelForSequenceClassification
 
 from cai.engine.protocol import Sampling
@@ -17,6 +16,7 @@ from cai.records import Message, Prompt, Samples
 from cai.train.bestof import choose, draw, kl_bound, rows_of, schema
 from cai.train.examples import read_examples
 from cai.train.rewarding import MEAN, STD, RewardModel, length_bias
+from tests.train.conftest import tiny_model, tiny_tokenizer
 
 PROMPTS = [Prompt.of((Message(role="user", content=text),)) for text in ("how do i bake", "take the lamp")]
 

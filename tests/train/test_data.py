@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import pair_rows, sft_rows, tiny_tokenizer, write_rows
-from test_training import _Canary
 
 from cai.config.train import TrainSettings
 from cai.errors import CaiError, InputError
@@ -20,6 +18,8 @@ from cai.train.methods import METHODS
 from cai.train.plan import make_plan, plan_lines
 from cai.train.prepare import Prepared, mix, prepare
 from cai.train.tokens import ReplyTokeniser
+from tests.train.conftest import pair_rows, sft_rows, tiny_tokenizer, write_rows
+from tests.train.test_training import _Canary
 
 
 def prepared(folder: Path, model: Path, rows: list[dict[str, Any]], method: str = "dpo", **settings: Any) -> Prepared:

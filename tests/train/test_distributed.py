@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import pair_rows, sft_rows, write_rows
+
+from tests.train.conftest import pair_rows, sft_rows, write_rows
 
 
 def free_port() -> int:

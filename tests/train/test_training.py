@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import pair_rows, sft_rows, tiny_model, tiny_tokenizer, write_rows
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -28,6 +27,7 @@ from cai.train.prepare import prepare
 from cai.train.progress import read_metrics
 from cai.train.rewarding import RewardModel
 from cai.train.run import Job, train
+from tests.train.conftest import pair_rows, sft_rows, tiny_model, tiny_tokenizer, write_rows
 
 QUIET = lambda step, steps, row: None  # noqa: E731
 

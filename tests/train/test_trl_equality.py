@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import pair_rows, tiny_model, tiny_tokenizer
 from datasets import Dataset
 from transformers import AutoModelForSequenceClassification
 from trl.trainer.dpo_config import DPOConfig
@@ -22,6 +21,7 @@ from cai.train.collate import sum_replies
 from cai.train.losses import PREFERENCE, bradley_terry_loss, sft_loss
 from cai.train.preferences import PairScores, soft_logistic
 from cai.train.scoring import attach_logprobs, attach_rewards
+from tests.train.conftest import pair_rows, tiny_model, tiny_tokenizer
 
 COMMON = {"use_cpu": True, "bf16": False, "report_to": "none", "per_device_train_batch_size": 4, "max_length": None}
 
