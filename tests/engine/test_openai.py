@@ -234,7 +234,7 @@ def test_completions_send_the_ids_of_the_template(model_folder: Callable[[str], 
             async def respond(writer: asyncio.StreamWriter, content: dict[str, Any]) -> bool:
                 import json
 
-                from fake_server import send
+                from tests.engine.fake_server import send
 
                 return await send(writer, 200, json.dumps(body))
 
