@@ -31,12 +31,12 @@ def test_a_line_of_exactly_the_limit_is_read(tmp_path):
     assert PromptFile(str(path)).check().prompts == 1
 
 
-@pytest.mark.parametrize("line", [b"\n", b'{"prompt": "x"}\n', b"\0" * 4096])
+@pytest.mark.parametrize("line", [b" " * 2000 + b"\n", b'{"prompt": "' + b"x" * 2000 + b'"}\n', b"\0" * 4096])
 def test_a_gzip_bomb_is_refused_by_its_ratio(tmp_path, line):
     path = tmp_path / "p.jsonl.gz"
     with gzip.open(path, "wb") as stream:
         block = line * (1 << 20 >> len(line).bit_length())
-        for _ in range((64 << 20) // len(block)):
+        for _ in range((32 << 20) // len(block)):
             stream.write(block)
     with pytest.raises(InputError, match="unfolds to more than 100 times its size"):
         PromptFile(str(path)).check(skip_bad_rows=True)
@@ -44,8 +44,8 @@ def test_a_gzip_bomb_is_refused_by_its_ratio(tmp_path, line):
 
 def test_a_small_repetitive_gzip_is_no_bomb(tmp_path):
     path = tmp_path / "p.jsonl.gz"
-    path.write_bytes(gzip.compress(b'{"prompt": "x"}\n' * 200_000))
-    assert PromptFile(str(path)).check().duplicates == 199_999
+    path.write_bytes(gzip.compress(b'{"prompt": "x"}\n' * 20_000))
+    assert PromptFile(str(path)).check().duplicates == 19_999
 
 
 def test_a_parquet_bomb_is_refused_by_its_footer(tmp_path):
