@@ -60,13 +60,13 @@ def test_a_parquet_bomb_is_refused_by_its_footer(tmp_path):
 def test_an_endless_line_is_stepped_over_in_little_memory(tmp_path):
     path = tmp_path / "p.jsonl"
     with path.open("wb") as stream:
-        stream.truncate(2 << 30)
+        stream.truncate(768 << 20)
         stream.seek(0, os.SEEK_END)
         stream.write(b'\n{"prompt": "after"}\n')
     code = f"from cai.inputs import PromptFile; print([p.source for p in PromptFile({str(path)!r})])"
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+        resource.setrlimit(resource.RLIMIT_AS, (700 << 20, 700 << 20))
 
     done = subprocess.run([sys.executable, "-c", code], preexec_fn=limit, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "['p.jsonl:2']", done.stderr

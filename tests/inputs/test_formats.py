@@ -31,7 +31,7 @@ def write_jsonl(path: Path) -> None:
 
 
 def write_gzip(path: Path) -> None:
-    path.write_bytes(gzip.compress("".join(json.dumps({"prompt": text}) + "\n" for text in TEXTS).encode()))
+    path.write_bytes(gzip.compress("".join(json.dumps({"prompt": text}) + "\n" for text in TEXTS).encode(), mtime=0))
 
 
 def write_csv(path: Path) -> None:
@@ -228,7 +228,7 @@ def test_csv_rows_of_the_wrong_width_are_named_by_their_line(tmp_path):
         ("p.parquet", b"PAR1 not", "unreadable Parquet"),
         ("p.txt", "x".encode("utf-16"), "the file is UTF-16"),
         ("p.jsonl.gz", b"not gzip", "broken gzip"),
-        ("p.jsonl.gz", gzip.compress(b'{"prompt": "x"}\n' * 99)[:-12], "broken gzip"),
+        ("p.jsonl.gz", gzip.compress(b'{"prompt": "x"}\n' * 99, mtime=0)[:-12], "broken gzip"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_so_even_when_bad_rows_are_skipped(tmp_path, name, data, said):
