@@ -19,10 +19,12 @@ from cai.testbed.world.phrases import LESS, MORE, gerund, third
 from cai.testbed.world.requests import KINDS, Request, draw
 
 _KIND_SHARES = (16, 22, 11, 9, 8, 9, 8, 7, 5, 8)
-CHAIN_SHARE = 0.62
+CHAIN_SHARE = 0.55
 FEW_SHOT_SHARE = 0.05
 EARLY = 8000
 """The first trees only teach to draft and to revise: short, and most of their tokens are learned."""
+EASY = 20_000
+"""Up to this tree comparisons are easy ones."""
 LONGEST = 1400
 """Trees with more tokens than this are left out (a few in a thousand)."""
 
@@ -34,7 +36,7 @@ def paths_for(seed: int, index: int) -> list[Path]:
     if index < EARLY:
         return draft_paths(request, rng)
     if rng.random() >= CHAIN_SHARE:
-        return comparison_paths(request, rng)
+        return comparison_paths(request, rng, easy=index < EASY)
     if rng.random() < FEW_SHOT_SHARE:
         shots = few_shots([_request(rng) for _ in range(rng.choice((1, 1, 2, 3)))], rng)
         return chain_paths(request, rng, shots)
