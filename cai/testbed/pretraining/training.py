@@ -27,11 +27,11 @@ class Plan:
     """What decides the weights, besides the code."""
 
     seed: int = 0
-    steps: int = 4000
+    steps: int = 6000
     processes: int = 2
     """Each computes its own batch on one thread and they average gradients: faster than threads, which wait for
     each other at every operation, above all on a shared machine."""
-    batch_tokens: int = 1536
+    batch_tokens: int = 2048
     """Most tree tokens, padding included, in one process's batch."""
     width: int = 192
     layers: int = 5
