@@ -17,7 +17,7 @@ def open_engine(spec: EngineSettings) -> Engine:
 
         return open_openai(spec, announce=_announce)
     if spec.kind == "vllm":
-        from cai.engine.vllm import open_vllm
+        from cai.engine.vllm_engine import open_vllm
 
         return open_vllm(spec, _folder(spec.model))
     from cai.engine.transformers import open_transformers

@@ -73,7 +73,7 @@ class Stepper:
 
     def lora(self, folder: str) -> Any:
         """vLLM's handle of the adapter in a folder; the same folder gives the same handle."""
-        from vllm.lora.request import LoRARequest
+        from vllm.lora.request import LoRARequest  # pyright: ignore[reportMissingImports]
 
         if not (Path(folder) / "adapter_config.json").is_file():
             raise InputError(f"{folder} is not a LoRA adapter", "give a folder with an adapter_config.json")
@@ -133,7 +133,7 @@ class Stepper:
         return True
 
     def _start(self, request: _Request) -> None:
-        from vllm import SamplingParams
+        from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
 
         name = str(next(self._numbers))
         prompt = {"prompt_token_ids": list(request.ids)}

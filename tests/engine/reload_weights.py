@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from cai.config.engine import EngineSettings, VllmSettings
 from cai.engine import Sampling, Turn
-from cai.engine.vllm import open_vllm
+from cai.engine.vllm_engine import open_vllm
 
 TURNS = (Turn("user", "Is it kind, short and true?\nSay so, or say why. " * 8),)
 

@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> Iterator[Any]:
-    from cai.engine.vllm import open_vllm
+    from cai.engine.vllm_engine import open_vllm
 
     spec = EngineSettings(kind="vllm", model=str(folder), vllm=VllmSettings(max_loras=2, kv_cache_gib=0.1))
     engine = open_vllm(spec, str(folder))
@@ -163,7 +163,7 @@ def test_a_folder_that_is_no_adapter_is_refused(engine: Any, tmp_path: Path) -> 
 
 
 def test_too_little_memory_names_the_settings_to_change(folder: Path) -> None:
-    from cai.engine.vllm import open_vllm
+    from cai.engine.vllm_engine import open_vllm
 
     spec = EngineSettings(kind="vllm", model=str(folder), vllm=VllmSettings(kv_cache_gib=0.0001))
     with pytest.raises(InputError, match=r"engine\.vllm\.kv_cache_gib"):

@@ -47,7 +47,7 @@ def check_installed() -> None:
     if importlib.util.find_spec("vllm") is None:
         raise InputError("vLLM is not installed", "on a GPU: pip install 'cai[vllm]'; on a CPU: make vllm")
     os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
-    import vllm
+    import vllm  # pyright: ignore[reportMissingImports]
 
     found = tuple(int(part) for part in vllm.__version__.split("+")[0].split(".")[:2])
     if not SUPPORTED[0] <= found < SUPPORTED[1]:
@@ -182,9 +182,9 @@ class VllmEngine:
 
 def _start(files: ModelFiles, spec: EngineSettings, length: int | None) -> Any:
     """vLLM's engine for a checked model. Raises InputError with the settings to change where memory does not do."""
-    from vllm import EngineArgs
-    from vllm.platforms import current_platform
-    from vllm.v1.engine.llm_engine import LLMEngine
+    from vllm import EngineArgs  # pyright: ignore[reportMissingImports]
+    from vllm.platforms import current_platform  # pyright: ignore[reportMissingImports]
+    from vllm.v1.engine.llm_engine import LLMEngine  # pyright: ignore[reportMissingImports]
 
     own, on_cpu = spec.vllm, current_platform.is_cpu()
     eager = on_cpu if own.eager is None else own.eager
