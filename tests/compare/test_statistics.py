@@ -6,16 +6,21 @@ from pathlib import Path
 
 import pytest
 
-PATH = Path(__file__).parents[2] / "benchmarks" / "statistics.py"
+PATH = Path(__file__).parents[2] / "benchmarks" / "intervals.py"
 
 
 @pytest.fixture(scope="module")
 def proofs():
-    spec = importlib.util.spec_from_file_location("statistics_benchmark", PATH)
+    spec = importlib.util.spec_from_file_location("intervals_benchmark", PATH)
     module = importlib.util.module_from_spec(spec)
-    sys.modules["statistics_benchmark"] = module
+    sys.modules["intervals_benchmark"] = module
     spec.loader.exec_module(module)
     return module
+
+
+def test_no_benchmark_hides_a_module_of_the_standard_library():
+    # `python benchmarks/x.py` puts the folder first on the path: a statistics.py there broke every import of torch.
+    assert not {path.stem for path in PATH.parent.glob("*.py")} & sys.stdlib_module_names
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """The statistics of comparisons on simulated data with known truth: coverage, false alarms, power.
 
-    python -m benchmarks.statistics [--simulations 1000] [--json FILE]
+    python -m benchmarks.intervals [--simulations 1000] [--json FILE]
 
 Data are clustered: each question has a difficulty of its own and one to four prompts, answered by both sides.
 """
