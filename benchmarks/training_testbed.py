@@ -1,193 +1,188 @@
 """What training does on the testbed, where the truth is known: held-out requests, the oracle, 95 % intervals.
 
-    python benchmarks/training_testbed.py [--seeds 0,1,2] [--prompts 400] [--tests 200] [--out FILE.json]
+    python -m benchmarks.training_testbed [--seeds 0,1,2] [--minutes 0] [--red N] [--plain N] [--out FILE.json]
 
-Runs the commands a user runs (`cai critique`, `cai train`, `cai label`, `cai sample`'s engine) on the tiny model and
-reads every reply to held-out test requests at temperature 1 with the oracle. A finished step is not done again, so a
-stopped benchmark goes on.
+Runs the stages of `cai critique`, `cai train` and `cai label` on the tiny model, as the paper does: revisions of
+replies to red-team requests with the base model's own replies to harmless ones mixed in (SL-CAI), then preferences of
+the tiny judge over the SL-CAI policy's replies, harmlessness on red-team requests and helpfulness on the others. Every
+reply to a held-out request is drawn at temperature 1 and read by the oracle, which sees no training data. A finished
+cell is not made again, so a stopped benchmark goes on; `--minutes` ends it after a cell and prints what is there.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from cai.measures.intervals import wilson
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-METHODS = ("dpo", "ipo", "slic", "orpo", "kto", "sppo")
-KINDS: dict[str, Callable[[Any], bool]] = {
-    "harmful": lambda r: r.harmful,
-    "helpful": lambda r: r.helpful,
-    "over-refuses": lambda r: r.over_refuses,
-    "preachy": lambda r: "preachy" in r.attributes,
-    "evasive": lambda r: "evasive" in r.attributes,
+from benchmarks.training_cells import Bench, Sizes, Training
+from benchmarks.training_truth import (
+    ALL,
+    BASE,
+    HARD,
+    INVERTED,
+    METHODS,
+    PLACEBO,
+    SHOWN,
+    SL,
+    Read,
+    accuracy,
+    goals,
+    readings,
+    reward_truth,
+    shares,
+    told,
+    versus,
+)
+from cai.engine.files import find_model
+from cai.testbed import TINY
+
+SUPERVISED: dict[str, Any] = {"epochs": 3, "learning_rate": 5e-4, "keep_best": False}
+PREFERENCE: dict[str, dict[str, Any]] = {
+    "dpo": {"epochs": 1, "learning_rate": 2e-4, "beta": 0.1},
+    "ipo": {"epochs": 1, "learning_rate": 2e-4, "beta": 0.5},
+    "slic": {"epochs": 1, "learning_rate": 1e-4, "slic_weight": 0.1},
+    "orpo": {"epochs": 1, "learning_rate": 3e-4, "orpo_weight": 1.0},
+    "kto": {"epochs": 1, "learning_rate": 2e-4, "beta": 0.1},
+    "sppo": {"epochs": 1, "learning_rate": 1e-4, "beta": 0.1},
 }
+"""Rates and strengths of each method, found by trials on other seeds than the table's."""
+REWARD: dict[str, Any] = {"epochs": 2, "learning_rate": 3e-4, "keep_best": False}
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
-    """One seed's folder and sizes."""
+def cells(bench: Bench, found: dict[str, Any]) -> Iterator[str]:
+    """Make every cell of a seed in order of worth; `found` gets replies by cell. Yields each cell's name when done."""
 
-    base: Path
-    seed: int
-    prompts: int
-    tests: int
+    def policy(training: Training, data: list[Path]) -> Iterator[str]:
+        bench.train(training, data)
+        found[training.name] = bench.replies(training.name, bench.model(training))
+        yield training.name
 
-    def cai(self, *words: str) -> None:
-        """A command as a user gives it."""
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        program = [sys.executable, "-m", "cai.cli", *words, "--in", str(self.base), "--seed", str(self.seed)]
-        done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode not in (0, 1):
-            raise SystemExit(f"cai {' '.join(words)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}")
+    found[BASE] = bench.replies(BASE, "tiny")
+    yield BASE
+    red, plain = bench.training_requests(red=True), bench.training_requests(red=False)
+    revised = bench.critique("red", "harmless-only", red)
+    drafts = bench.critique("plain", "placebo", plain)
+    supervised = {**SUPERVISED, "replay": str(drafts), "replay_share": 0.5}
+    last = Training(SL, "sft", "red", "tiny", supervised)
+    yield from policy(last, [revised])
 
-    def model(self, run: str, method: str) -> str:
-        return str(self.base / run / method / "model")
-
-    def train(self, method: str, run: str, model: str, *settings: str) -> str:
-        """Train once; the model's folder."""
-        if not Path(self.model(run, method)).is_dir():
-            self.cai("train", method, "-r", run, "-m", model, "batch_size=32", "micro_batch=16", *settings)
-        return self.model(run, method)
-
-
-def measure(model: str, bench: Bench) -> dict[str, Any]:
-    """Shares of replies to test requests with each property: of harmful requests, and of the rest."""
-    from cai.cli.engines import open_engine
-    from cai.config.engine import EngineSettings
-    from cai.engine.protocol import Sampling, Turn
-    from cai.seeds import seed_for
-    from cai.testbed.oracle import read
-    from cai.testbed.world import prompts
-
-    asked = prompts("test", bench.tests, bench.seed)
-    engine = open_engine(EngineSettings(model=model))
-
-    async def all_replies() -> list[str]:
-        calls = (
-            engine.generate(
-                tuple(Turn.of(m) for m in p.messages),
-                Sampling(seed_for(bench.seed, "bench", p.id), 1.0, max_tokens=96),
-            )
-            for p in asked
-        )
-        found = [completion.text for completion in await asyncio.gather(*calls)]
-        await engine.close()
-        return found
-
-    readings = [read(p, text) for p, text in zip(asked, asyncio.run(all_replies()), strict=True)]
-    harmful = [r for r in readings if r.kind in ("harmful", "privacy")]
-    benign = [r for r in readings if r.kind not in ("harmful", "privacy", None)]
-    groups = {"harmful": harmful, "helpful": benign, "over-refuses": benign, "preachy": readings, "evasive": readings}
-    rows = {name: share([KINDS[name](r) for r in group]) for name, group in groups.items()}
-    return {**rows, "unparsed": sum(r.unparsed for r in readings) / max(1, len(readings))}
-
-
-def share(hits: Sequence[bool]) -> dict[str, float]:
-    """A share with its Wilson interval."""
-    low, high = wilson(sum(hits), max(1, len(hits)))
-    return {"share": sum(hits) / max(1, len(hits)), "low": low, "high": high, "n": len(hits)}
-
-
-def reward_truth(run: Path, bench: Bench) -> dict[str, float]:
-    """Accuracy of a reward model on pairs whose order the oracle knows, and its length bias on them."""
-    import torch
-
-    from cai.testbed.oracle import read
-    from cai.train.examples import read_examples
-    from cai.train.rewarding import RewardModel, length_bias
-
-    rewards = RewardModel.load(run / "reward")
-    examples, _ = read_examples(run / "pairs.parquet", "pairs")
-    known = []
-    for e in examples:
-        good = [read(e.prompt, text).helpful and not read(e.prompt, text).harmful for text in e.replies]
-        if good[0] != good[1]:
-            known.append((e, good[0]))
-    found = rewards([e.prompt for e, _ in known], [e.replies for e, _ in known]).mean_S.view(-1, 2)
-    right = [(a > b) == first for (a, b), (_, first) in zip(found.tolist(), known, strict=True)]
-    lengths = torch.tensor([len(text.split()) for e, _ in known for text in e.replies])
-    return {**share(right), "length_bias": length_bias(found.flatten(), lengths)}
-
-
-def run_seed(bench: Bench) -> dict[str, Any]:
-    """Every row of the table for one seed."""
-    count = str(bench.prompts)
-    rows: dict[str, Any] = {"base": measure("tiny", bench)}
-    bench.cai("critique", "-r", "main", "-p", "testbed", "--split", "train", "--limit", count)
-    sl = bench.train("sft", "main", "tiny", "epochs=2")
-    rows["SL-CAI, last step"] = measure(sl, bench)
-    data = bench.base / "main" / "sft.parquet"
-    rows["SL-CAI, all steps"] = measure(
-        bench.train("sft", "all", "tiny", "epochs=2", "steps=all", f"data=[{data}]"), bench
-    )
-    bench.cai("label", "-r", "pairs", "-m", sl, "--judge", "tiny", "--split", "train", "--limit", count, "-k", "4")
-    pairs = bench.base / "pairs" / "pairs.parquet"
+    start = bench.model(last)
+    pairs = [
+        bench.label("pairs", "harmless-only", red, start),
+        bench.label("pairs-plain", "helpful-only", plain, start),
+    ]
     for method in METHODS:
-        rows[f"{method}, soft labels"] = measure(bench.train(method, "pairs", sl), bench)
-    rows["dpo, hard labels"] = measure(bench.train("dpo", "hard", sl, "hard=true", f"data=[{pairs}]"), bench)
-    bench.train("reward", "pairs", sl, "epochs=2")
-    rows["reward model"] = reward_truth(bench.base / "pairs", bench)
-    for name in ("placebo", "inverted-preachy"):
-        bench.cai(
-            "critique",
-            "-c",
-            f"constitution/{name}.yaml",
-            "-r",
-            name,
-            "-p",
-            "testbed",
-            "--split",
-            "train",
-            "--limit",
-            count,
+        chosen = {"keep_best": False, **PREFERENCE[method]}
+        yield from policy(Training(method, method, "pairs", start, chosen), pairs)
+        if method == "dpo":
+            yield from policy(Training(HARD, "dpo", "hard", start, {**chosen, "hard": True}), pairs)
+    bench.train(Training("reward", "reward", "pairs", start, REWARD), pairs)
+    again = bench.replies("base, again", "tiny", draw="again")
+    found["reward"] = reward_truth(bench, bench.base / "pairs", [found[BASE], again, found[SL]])
+    yield "reward"
+
+    yield from policy(Training(ALL, "sft", "all", "tiny", {**supervised, "steps": "all"}), [revised])
+    unrevised = bench.critique("placebo", "placebo", red)
+    yield from policy(Training(PLACEBO, "sft", "placebo", "tiny", supervised), [unrevised])
+    opposite = bench.critique("inverted", "inverted-preachy", bench.inverted_requests())
+    yield from policy(Training(INVERTED, "sft", "inverted", "tiny", SUPERVISED), [opposite])
+
+
+def summary(seeds: dict[int, dict[str, Any]], benches: dict[int, Bench]) -> dict[str, Any]:
+    """Shares by seed and pooled, paired changes from the base and from SL-CAI, the reward model, and the goals."""
+    read_by: dict[str, dict[int, list[Read]]] = {}
+    for seed, found in seeds.items():
+        for cell, replies in found.items():
+            if cell != "reward":
+                read_by.setdefault(cell, {})[seed] = readings(benches[seed], replies)
+    pooled = {cell: shares([r for rows in by.values() for r in rows]) for cell, by in read_by.items()}
+    against: dict[str, dict[str, Any]] = {cell: {} for cell in read_by}
+    for cell in read_by:
+        for other in (BASE, SL, HARD):
+            both = [seed for seed in read_by[cell] if seed in read_by.get(other, {})]
+            if other != cell and both:
+                rows, base = ([r for seed in both for r in read_by[name][seed]] for name in (cell, other))
+                against[cell][other] = versus(rows, base)
+    rewards = [found["reward"] for found in seeds.values() if "reward" in found]
+    biases = ("length_bias", "length_bias_equally_good", "length_bias_of_the_truth")
+    return {
+        "pooled": pooled,
+        "seeds": {cell: {seed: shares(rows) for seed, rows in by.items()} for cell, by in read_by.items()},
+        "against": against,
+        "reward": {"accuracy": accuracy(rewards), **{name: [r[name] for r in rewards] for name in biases}}
+        if rewards
+        else None,
+        "goals": goals(pooled, against),
+    }
+
+
+def table(book: dict[str, Any]) -> list[str]:
+    """Pooled shares with intervals, then the reward model, then every goal and whether it is met."""
+    lines = [f"{'':<20}" + "".join(f"{name:>22}" for name in SHOWN) + f"{'unread':>8}"]
+    for cell, rows in book["pooled"].items():
+        texts = [f"{r['share']:.1%} [{r['low']:.1%}, {r['high']:.1%}]" for r in (rows[name] for name in SHOWN)]
+        lines.append(f"{cell:<20}" + "".join(f"{text:>22}" for text in texts) + f"{rows['unparsed']:>8.1%}")
+    lines.append("")
+    for cell, others in book["against"].items():
+        if SL in others:
+            changes = "".join(f"{name} {told(others[SL][name])}  " for name in ("harmful", "helpful", "good"))
+            lines.append(f"{cell} less {SL}: {changes}")
+    if (reward := book["reward"]) is not None:
+        one = reward["accuracy"]
+        biases = ", ".join(
+            f"{name.replace('_', ' ')} {sum(v) / len(v):+.2f}" for name, v in reward.items() if "bias" in name
         )
-        rows[f"SL-CAI, {name}"] = measure(bench.train("sft", name, "tiny", "epochs=2"), bench)
-    return rows
-
-
-def table(results: dict[str, dict[str, Any]]) -> list[str]:
-    """Mean over seeds, with the lowest and highest bound of the seeds' intervals."""
-    names = list(next(iter(results.values())))
-    lines = [f"{'':<28}" + "".join(f"{kind:>20}" for kind in KINDS)]
-    for name in (n for n in names if n != "reward model"):
-        cells = []
-        for kind in KINDS:
-            found = [seed[name][kind] for seed in results.values()]
-            mean = sum(f["share"] for f in found) / len(found)
-            cells.append(f"{mean:>7.1%} [{min(f['low'] for f in found):.0%}, {max(f['high'] for f in found):.0%}]")
-        lines.append(f"{name:<28}" + "".join(f"{cell:>20}" for cell in cells))
-    for seed, rows in results.items():
-        r = rows["reward model"]
-        right = f"right on {r['share']:.1%} of {r['n']} pairs"
-        lines.append(f"reward model, seed {seed}: {right}, length bias {r['length_bias']:+.2f}")
+        lines.append(f"reward model: right on {one['share']:.1%} [{one['low']:.1%}, {one['high']:.1%}] of {one['n']:,}")
+        lines.append(f"  held-out pairs; {biases}")
+    lines += [
+        "",
+        *(f"{'met    ' if g['met'] else 'NOT met'} {g['claim']} {g['goal']}: {g['found']}" for g in book["goals"]),
+    ]
     return lines
 
 
 def main() -> None:
+    """Make what is missing, write the JSON after every cell, print the table after every seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--prompts", type=int, default=400, help="training requests a stage")
-    parser.add_argument("--tests", type=int, default=200, help="held-out requests")
+    parser.add_argument("--minutes", type=float, default=0.0, help="end after the cell in which these have passed")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work/training"), help="folder of the runs")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/training_testbed.json"))
+    for field in fields(Sizes):
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=int, default=field.default)
     options = parser.parse_args()
-    results: dict[str, dict[str, Any]] = {}
-    for seed in options.seeds.split(","):
-        bench = Bench(options.work / f"seed-{seed}", int(seed), options.prompts, options.tests)
-        results[seed] = run_seed(bench)
+    import torch
+
+    torch.set_num_threads(1)
+    sizes = Sizes(**{f.name: getattr(options, f.name) for f in fields(Sizes)})
+    began, over = time.perf_counter(), False
+    found: dict[int, dict[str, Any]] = {}
+    benches = {int(seed): Bench.of(options.work, int(seed), sizes) for seed in options.seeds.split(",")}
+    about: dict[str, Any] = {
+        "model": find_model(str(TINY)).fingerprint, "sizes": asdict(sizes), "torch": torch.__version__,
+        "settings": {"sft": SUPERVISED, **PREFERENCE, "reward": REWARD},
+    }  # fmt: skip
+    for seed, bench in benches.items():
+        if over:
+            break
+        for cell in cells(bench, found.setdefault(seed, {})):
+            passed = time.perf_counter() - began
+            print(f"{passed:6.0f} s  seed {seed}  {cell}", flush=True)
+            over = bool(options.minutes) and passed > 60 * options.minutes
+            if over:
+                break
+        book = {"about": about, **summary(found, benches)}
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        sizes = {"prompts": options.prompts, "tests": options.tests}
-        options.out.write_text(json.dumps({**sizes, "seeds": results}, indent=2) + "\n", "utf-8")
-        print("\n".join(table(results)), flush=True)
+        options.out.write_text(json.dumps(book, indent=1) + "\n", "utf-8")
+        print("\n".join(table(book)), flush=True)
 
 
 if __name__ == "__main__":

@@ -9,28 +9,33 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from cai.train.batches import Attention, make_rows, sharing_pays
+from cai.train.batches import Attention, Group, make_rows, sharing_pays
 from cai.train.tokens import Tokenised
 
 Batch = dict[str, Any]
 """Tensors by name, and `ids`, the examples' names as a list of texts."""
 NOT_FOR_THE_MODEL = ("cu_seqlens", "ends_S", "target_BK", "sizes_G", "margin_B", "ref_BK", "ids")
+APART = "apart_"
 
 
 @dataclass(frozen=True, slots=True)
 class Collator:
-    """Examples by their index to a batch. `reference` holds [examples, replies] log-probs, or is None."""
+    """Examples by their index to a batch. `reference` holds [examples, replies] log-probs, or is None.
+
+    With `apart` the third reply of each example is laid out in rows of its own, under names that start with `apart_`.
+    """
 
     items: Sequence[Tokenised]
     pad: int
     share: Literal["auto", "always", "never"]
     attention: Attention
     reference: Tensor | None = None
+    apart: bool = False
 
     def __call__(self, features: Sequence[dict[str, int]]) -> Batch:
         indices = [feature["index"] for feature in features]
         items = [self.items[i] for i in indices]
-        groups = [item.group for item in items]
+        groups = [Group(i.group.prompt, i.group.replies[:2]) if self.apart else i.group for i in items]
         share = self.attention != "other" and (
             self.share == "always" or (self.share == "auto" and sharing_pays(groups))
         )
@@ -50,12 +55,21 @@ class Collator:
         }
         if self.reference is not None:
             batch["ref_BK"] = self.reference[indices]
+        if self.apart:
+            thirds = [Group(item.group.prompt, item.group.replies[2:]) for item in items]
+            alone = make_rows(thirds, pad=self.pad, share=False, attention=self.attention)
+            batch |= {f"{APART}{k}": v for k, v in {**alone.inputs(), "cu_seqlens": alone.cu_seqlens}.items()}
         return batch
 
 
 def model_inputs(batch: Batch) -> dict[str, Tensor]:
     """What the scored forward takes of a batch."""
-    return {k: v for k, v in batch.items() if k not in NOT_FOR_THE_MODEL}
+    return {k: v for k, v in batch.items() if k not in NOT_FOR_THE_MODEL and not k.startswith(APART)}
+
+
+def apart(batch: Batch) -> Batch:
+    """The rows of the third replies as a batch of their own."""
+    return {k.removeprefix(APART): v for k, v in batch.items() if k.startswith(APART)}
 
 
 def reward_inputs(batch: Batch) -> dict[str, Tensor]:

@@ -7,13 +7,15 @@ one it is.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from cai.train.collate import Batch, model_inputs, sum_replies
+from cai.train.collate import Batch, Collator, apart, model_inputs, sum_replies
+from cai.train.kto import reference_point
 from cai.train.preferences import PairLoss, PairScores, log_ratios
 from cai.train.stepping import Stepping
 from cai.train.tally import Facts, mean_of
@@ -24,6 +26,8 @@ class PreferenceTrainer(Stepping, DPOTrainer):
 
     pair_loss: PairLoss
     """Set right after construction."""
+    _point: float = 0.0
+    """KTO's reference point of this step."""
 
     def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
         """Ours were computed once into the run, before the trainer was made."""
@@ -32,13 +36,36 @@ class PreferenceTrainer(Stepping, DPOTrainer):
     def step_sum(self, model: Any, batch: Batch) -> tuple[Tensor, Facts]:
         """Sum of the pairs' losses."""
         logp_S = sum_replies(model(**model_inputs(batch))["logp_N"], batch["cu_seqlens"])
-        scores = pair_scores(logp_S, batch)
+        scores = pair_scores(logp_S, batch, self._point)
         loss_B = self.pair_loss(scores)
-        return loss_B.sum(), pair_facts(scores)
+        point = {"reference_point": mean_of(scores.point_B)} if self._looks_ahead else {}
+        return loss_B.sum(), {**pair_facts(scores), **point}
+
+    @property
+    def _looks_ahead(self) -> bool:
+        return isinstance(self.data_collator, Collator) and self.data_collator.apart
+
+    @torch.no_grad()
+    def look_ahead(self, batches: Iterable[Batch]) -> None:
+        """KTO's reference point over all micro-batches and processes of a step, under the weights it starts from."""
+        if not self._looks_ahead:
+            return
+        model = self.model_wrapped if self.is_fsdp_enabled else self.model
+        was_training, sums = model.training, torch.zeros(2, device=self.accelerator.device)
+        model.eval()
+        for inputs in batches:
+            batch = self._prepare_inputs(inputs)
+            third = apart(batch)
+            with self.compute_loss_context_manager():
+                logp_B = sum_replies(model(**model_inputs(third))["logp_N"], third["cu_seqlens"])
+            sums += torch.stack([(logp_B - batch["ref_BK"][:, 2]).sum(), sums.new_tensor(float(len(logp_B)))])
+        model.train(was_training)
+        total, count = self.accelerator.reduce(sums, reduction="sum").tolist()
+        self._point = reference_point(total, int(count))
 
 
-def pair_scores(logp_S: Tensor, batch: Batch) -> PairScores:
-    """Replies of all pairs, [S], as one record; S is 2 B, or 3 B with a third reply."""
+def pair_scores(logp_S: Tensor, batch: Batch, point: float = 0.0) -> PairScores:
+    """Replies of all pairs, [S], as one record; S is 2 B, or 3 B with a third reply. `point` is KTO's."""
     size = len(batch["ids"])
     logp_BK = logp_S.view(size, -1)
     tokens_BK = batch["cu_seqlens"].diff().view(size, -1).to(logp_S.dtype)
@@ -54,7 +81,7 @@ def pair_scores(logp_S: Tensor, batch: Batch) -> PairScores:
         rejected_tokens_B=tokens_BK[:, 1],
         p_B=batch["target_BK"][:, 0].to(logp_S.dtype),
         extra_B=logp_BK[:, 2] if third else None,
-        ref_extra_B=ref_BK[:, 2] if third else None,
+        point_B=logp_BK.new_full((size,), point),
     )
 
 

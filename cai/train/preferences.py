@@ -27,8 +27,9 @@ class PairScores:
     rejected_tokens_B: Tensor
     p_B: Tensor
     extra_B: Tensor | None = None
-    """Log-prob of the third reply where the method asks for one: KTO's mismatched reply, SLiC's supervised target."""
-    ref_extra_B: Tensor | None = None
+    """Log-prob of SLiC's supervised target, where the data has one."""
+    point_B: Tensor | None = None
+    """KTO's reference point in nats, the same for every pair of a step."""
 
 
 PairLoss = Callable[[PairScores], Tensor]

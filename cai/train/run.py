@@ -134,7 +134,8 @@ def make_trainer(job: Job, folder: Path, seed: int) -> Any:
             attach_logprobs(model, full_logits=True)
         if job.method.reference:
             reference = frozen_reference(job, model, collate)
-            collate = Collator(prepared.items, pad, settings.share_prefix, attention, reference)
+            mismatched = job.method.third == "mismatched"
+            collate = Collator(prepared.items, pad, settings.share_prefix, attention, reference, apart=mismatched)
     return host(job, model, collate, folder, seed)
 
 

@@ -8,7 +8,7 @@ pinned by tests/train/test_contracts.py.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,11 @@ class Stepping(_Base):
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
         return dataset
 
+    def look_ahead(self, batches: Iterable[Batch]) -> None:
+        """What a loss has to know of the whole step, or of a whole evaluation, before its first micro-batch."""
+
     def _get_num_items_in_batch(self, batch_samples: Sequence[Batch], device: torch.device) -> int:
+        self.look_ahead(batch_samples)
         self._step_ids = tuple(id for batch in batch_samples for id in batch["ids"])
         counts = [sum(map(self.step_count, batch_samples)), sum(batch["input_ids"].numel() for batch in batch_samples)]
         total = self.accelerator.reduce(torch.tensor(counts, device=device), reduction="sum")
@@ -117,6 +121,7 @@ class Stepping(_Base):
         """Means over all evaluation examples, each example weighing the same."""
         model = self.model_wrapped if self.is_fsdp_enabled else self.model
         model.eval()
+        self.look_ahead(dataloader)
         kept, self._tally = self.tally(), Tally()
         seen = 0
         with torch.no_grad(), self.compute_loss_context_manager():

@@ -48,7 +48,7 @@ def trained(folder: Path, model: Path, method: str, processes: int) -> list[dict
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sft", "dpo"])
+@pytest.mark.parametrize("method", ["sft", "dpo", "kto"])
 def test_two_processes_have_the_losses_of_one(tmp_path: Path, tiny_folder: Path, method: str) -> None:
     one, two = (trained(tmp_path, tiny_folder, method, n) for n in (1, 2))
     assert len(one) == len(two) == 4

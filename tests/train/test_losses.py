@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cai.train.kto import reference_point
 from cai.train.losses import PREFERENCE, best_of_k_loss, bradley_terry_loss, centring_loss, sft_loss
 from cai.train.preferences import PairScores, soft_logistic
 
@@ -42,7 +43,7 @@ def scores(size: int = 8, seed: int = 0, p: float | None = None) -> PairScores:
         rejected_tokens_B=tokens_r,
         p_B=drawn if p is None else torch.full((size,), p, dtype=torch.float64),
         extra_B=-rand() * tokens_c,
-        ref_extra_B=-rand() * tokens_c,
+        point_B=torch.full((size,), 0.4, dtype=torch.float64),
     )
 
 
@@ -61,7 +62,7 @@ def at(row: PairScores, i: int) -> PairScores:
 
 
 # Ratios: chosen -3 - -5 = +2, rejected -4 - -3 = -1, so the difference is 3.
-HAND = one(-3.0, -4.0, -5.0, -3.0, p=0.8, extra_B=-2.0, ref_extra_B=-3.0)
+HAND = one(-3.0, -4.0, -5.0, -3.0, p=0.8, extra_B=-2.0, point_B=1.0)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ HAND = one(-3.0, -4.0, -5.0, -3.0, p=0.8, extra_B=-2.0, ref_extra_B=-3.0)
         # q_c = e^-1.5 = 0.223130, odds 0.287217; q_r = e^-2 = 0.135335, odds 0.156518; m = ln 1.835045 = 0.607069;
         # s(m) = 0.647272; 1.5 + 0.5 * -(0.8 ln 0.647272 + 0.2 ln 0.352728) = 1.5 + 0.5 * (0.347991 + 0.208412)
         ("orpo", 1.778201),
-        # z = -2 - -3 = 1; s(0.3 (2 - 1)) = 0.574443, s(0.3 (-1 - 1)) = 0.354344;
+        # z = 1; s(0.3 (2 - 1)) = 0.574443, s(0.3 (-1 - 1)) = 0.354344;
         # chosen 0.8 * 0.425557 + 0.2 * 0.574443 = 0.455334; rejected 0.2 * 0.645656 + 0.8 * 0.354344 = 0.412606
         ("kto", 0.867940),
         # (2 - 0.3 / 0.3)^2 + (-1 + 0.3 / 0.3)^2 = 1 + 0
@@ -174,19 +175,15 @@ def test_gradcheck_of_reward_losses() -> None:
     torch.autograd.gradcheck(lambda r: best_of_k_loss(r, target_GK), (rewards,))
 
 
-@pytest.mark.parametrize("name", [n for n in LOSSES if n != "kto"])  # KTO's reference point is a mean over the batch
+@pytest.mark.parametrize("name", LOSSES)
 def test_a_batch_of_eight_is_eight_batches_of_one(name: str) -> None:
     batch = scores(8, seed=5)
     torch.testing.assert_close(LOSSES[name](batch), torch.cat([LOSSES[name](at(batch, i)) for i in range(8)]))
 
 
-def test_kto_reference_point_is_the_clamped_batch_mean() -> None:
-    batch = scores(8, seed=5)
-    low = replace(batch, extra_B=batch.ref_extra_B - 1.0)  # mean log-ratio -1: clamped to 0
-    zero = replace(batch, extra_B=batch.ref_extra_B)
-    torch.testing.assert_close(LOSSES["kto"](low), LOSSES["kto"](zero))
-    high = replace(batch, extra_B=batch.ref_extra_B + 2.0)
-    assert (LOSSES["kto"](high) - LOSSES["kto"](zero)).abs().min() > 1e-4
+def test_kto_reference_point_is_the_clamped_mean() -> None:
+    assert reference_point(6.0, 4) == 1.5
+    assert reference_point(-6.0, 4) == 0.0
 
 
 def test_odds_of_certainty_are_finite() -> None:

@@ -92,6 +92,20 @@ def test_accumulation_is_the_big_batch(tmp_path: Path, tiny_folder: Path) -> Non
     assert curves[0] == pytest.approx(curves[1], rel=2e-4)
 
 
+def test_kto_has_one_reference_point_a_step_however_it_is_split(tmp_path: Path, tiny_folder: Path) -> None:
+    names = ("loss", "grad_norm", "reference_point")
+    curves = []
+    for micro in (8, 1):
+        settings = {"micro_batch": micro, "batch_size": 8, "eval_share": 0.0, "learning_rate": 3e-3, "warmup": 0.0}
+        job = job_of(tmp_path / str(micro), tiny_folder, "kto", rows=8, max_steps=4, **settings)
+        train(job, QUIET)
+        curves.append([[r[n] for n in names] for r in curve(job.folder) if "loss" in r])
+    assert curves[0][0][2] == pytest.approx(0.0, abs=1e-5)  # the policy still is the reference
+    assert max(row[2] for row in curves[0]) > 0.1
+    for whole, split in zip(*curves, strict=True):
+        assert whole == pytest.approx(split, rel=5e-4, abs=1e-5)
+
+
 def test_training_learns_and_its_model_loads(tmp_path: Path, tiny_folder: Path) -> None:
     job = job_of(tmp_path, tiny_folder, "dpo", rows=96, learning_rate=3e-3, hard=True, max_steps=24, check_every=8)
     final = train(job, QUIET)
