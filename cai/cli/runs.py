@@ -25,7 +25,7 @@ _WORDS = 3  # columns of words, which line up left; numbers line up right
 
 @app.command("list")
 def list_runs(base: Path = _BASE) -> None:
-    """One line per stage of every run: state, counts, model calls, tokens, time, size."""
+    """One line per stage of every run, one per comparison: state, counts, model calls, tokens, time, size."""
     from cai.store import StoreError
     from cai.store.listing import look_at, run_folders
 
@@ -36,7 +36,9 @@ def list_runs(base: Path = _BASE) -> None:
         except StoreError as fault:
             rows.append((one_line(folder.name, 40), "-", f"unreadable: {one_line(str(fault), 200)}"))
             continue
-        stages = [_cells(stage) for stage in run.stages] or [("-", "empty")]
+        stages = [_cells(stage) for stage in run.stages] or [
+            ("compare", "report") if _compares(folder) else ("-", "empty")
+        ]
         rows += [(folder.name, *cells, *[""] * (7 - len(cells)), _size(run.bytes)) for cells in stages]
     for line in _table(_HEADS, rows) if rows else [f"no runs in {base}"]:
         typer.echo(line)
@@ -44,21 +46,21 @@ def list_runs(base: Path = _BASE) -> None:
 
 @app.command()
 def show(name: str, base: Path = _BASE) -> None:
-    """One run: its stages, what they were made with, why records were quarantined, its files."""
-    from cai.store.listing import files, find_run, look_at
+    """One run: its stages, what they were made with, why records were quarantined, its files. Or a comparison."""
+    from cai.store.listing import files, find_folder, look_at
     from cai.store.lock import holder
     from cai.store.reader import Reader
     from cai.store.run import JOURNAL
 
-    folder = find_run(base, name)
-    run, reader = look_at(folder), Reader(folder / JOURNAL)
+    folder = find_folder(base, name)
+    run = look_at(folder)
     typer.echo(str(folder))
     if any(stage.held for stage in run.stages):
         typer.echo(f"held by {plain(holder(folder))}")
-    for line in _table(_HEADS[1:-1], [_cells(stage) for stage in run.stages], words=2):
+    for line in _table(_HEADS[1:-1], [_cells(stage) for stage in run.stages], words=2) if run.stages else ():
         typer.echo(line)
     for stage in run.stages:
-        for line in _detail(reader, stage.name):
+        for line in _detail(Reader(folder / JOURNAL), stage.name):
             typer.echo(line)
     typer.echo("\nfiles")
     for line in _table((), [(one_line(file), _size(size)) for file, size in files(folder)], words=1):
@@ -80,10 +82,13 @@ def rm(
     yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),
     base: Path = _BASE,
 ) -> None:
-    """Remove runs for good: journal, exports, everything in their folders."""
-    from cai.store.listing import files, find_run, remove
+    """Remove runs or comparisons for good: journal, exports, reports, everything in their folders.
 
-    folders = [find_run(base, name) for name in names]
+    The runs that a comparison made are runs of their own and stay.
+    """
+    from cai.store.listing import files, find_folder, remove
+
+    folders = [find_folder(base, name) for name in names]
     if not yes and not sys.stdin.isatty():
         raise InputError("removing asks first, and there is no terminal to ask on", "add --yes")
     for folder in folders:
@@ -91,6 +96,12 @@ def rm(
         if yes or typer.confirm(f"remove {folder} ({size})?"):
             remove(folder)
             typer.echo(f"removed {folder} ({size})")
+
+
+def _compares(folder: Path) -> bool:
+    from cai.store.listing import REPORT
+
+    return (folder / REPORT).is_file()
 
 
 def _cells(stage: StageStanding) -> tuple[str, ...]:

@@ -14,6 +14,9 @@ from cai.store.lock import LOCK, holding, is_held
 from cai.store.reader import Reader, Totals
 from cai.store.run import JOURNAL, run_folder
 
+REPORT = "report.json"
+"""What a comparison leaves in a folder of its own, which has no journal."""
+
 
 @dataclass(frozen=True, slots=True)
 class StageStanding:
@@ -36,7 +39,7 @@ class StageStanding:
 
 @dataclass(frozen=True, slots=True)
 class RunStanding:
-    """A run's folder and its stages."""
+    """A run's folder and its stages; a comparison has none."""
 
     folder: Path
     stages: tuple[StageStanding, ...]
@@ -44,8 +47,8 @@ class RunStanding:
 
 
 def run_folders(base: Path) -> list[Path]:
-    """The folder of every run in `base`, by name."""
-    return sorted(folder.parent for folder in base.glob(f"*/{JOURNAL}"))
+    """The folder of every run and every comparison in `base`, by name."""
+    return sorted({file.parent for name in (JOURNAL, REPORT) for file in base.glob(f"*/{name}")})
 
 
 def find_run(base: Path, name: str) -> Path:
@@ -56,10 +59,18 @@ def find_run(base: Path, name: str) -> Path:
     return folder
 
 
+def find_folder(base: Path, name: str) -> Path:
+    """The folder of an existing run or comparison. Raises InputError where there is none of that name."""
+    folder = run_folder(base, name)
+    return folder if (folder / REPORT).is_file() else find_run(base, name)
+
+
 def look_at(folder: Path) -> RunStanding:
     """The standing of the run in `folder`, without holding it."""
-    held, reader = is_held(folder), Reader(folder / JOURNAL)
-    stages = tuple(StageStanding(name, reader.totals(name), held) for name in reader.stages())
+    stages: tuple[StageStanding, ...] = ()
+    if (folder / JOURNAL).is_file():
+        held, reader = is_held(folder), Reader(folder / JOURNAL)
+        stages = tuple(StageStanding(name, reader.totals(name), held) for name in reader.stages())
     return RunStanding(folder, stages, sum(size for _, size in files(folder)))
 
 
@@ -85,6 +96,9 @@ def forget_quarantined(folder: Path) -> int:
 
 
 def remove(folder: Path) -> None:
-    """Remove a run for good. Raises BusyError while another process holds it, StoreError where the disk refuses."""
+    """Remove a run or a comparison for good.
+
+    Raises BusyError while another process holds it, StoreError where the disk refuses.
+    """
     with holding(folder, note=False), naming(folder, "remove"):
         shutil.rmtree(folder)

@@ -121,3 +121,16 @@ def test_rm_without_a_terminal_wants_yes(base: Path) -> None:
     refused = cai_runs(base, "rm", "alpha", typed="y\n")
     assert "add --yes" in str(refused.exception)
     assert (base / "alpha").exists()
+
+
+def test_a_comparison_is_listed_shown_and_removed_like_a_run(base: Path) -> None:
+    folder = base / "compare"
+    folder.mkdir()
+    for name in ("report.html", "report.md", "report.json"):
+        (folder / name).write_text("{}")
+    listed = next(line for line in cai_runs(base, "list").output.splitlines() if line.startswith("compare"))
+    assert listed.split()[:3] == ["compare", "compare", "report"]
+    assert "report.html" in cai_runs(base, "show", "compare").output
+    assert cai_runs(base, "rm", "compare", "--yes").exit_code == 0
+    assert not folder.exists()
+    assert cai_runs(base, "list").exit_code == 0
