@@ -9,6 +9,7 @@ from cai.constitution.model import Example
 from cai.critique.prompts import NO_CHANGE, ask_revise, critique_turns, draft_turns, revise_turns
 from cai.engine.protocol import Turn
 from cai.testbed.pretraining.critic import critique, revised
+from cai.testbed.pretraining.exams import held, wanted
 from cai.testbed.pretraining.trees import Path, Say
 from cai.testbed.pretraining.voices import Ask, any_meaning, ask_about, placebo
 from cai.testbed.world.drafts import any_reply, draft
@@ -16,7 +17,7 @@ from cai.testbed.world.edits import applies
 from cai.testbed.world.replies import Reply, text_of
 from cai.testbed.world.requests import Need, Request
 
-FIRST = 3.0
+FIRST = 10.0
 """Weight of a critique's first token: it decides whether there is a problem at all."""
 
 
@@ -29,7 +30,8 @@ def chain_paths(request: Request, rng: Random, examples: Sequence[Example] = ())
         else:
             reply, weight = spoilt(request.need, rng), 0.0
         if not examples:
-            paths.append((*_says(draft_turns(request.prompt)), Say("assistant", text_of(reply), weight)))
+            said = (*_says(draft_turns(request.prompt)), Say("assistant", text_of(reply), weight))
+            paths += [said, held(said, reply)]
         for _ in range(2):
             paths += _rounds(
                 request, reply, weight if not examples else 0.0, pick(request.need, reply, rng), rng, examples
@@ -81,7 +83,7 @@ def _rounds(
     at = len(asked) - 2
     head = tuple(Say(one.role, one.content, weight if index == at else 0.0) for index, one in enumerate(asked))
     critic = Say("assistant", said, 1.0, FIRST)
-    paths: list[Path] = [(*head, critic)]
+    paths: list[Path] = [(*head, critic), wanted((*head, critic), ask.meanings)]
     if said != NO_CHANGE or rng.random() < 0.25:
         final = revise_turns(asked, Turn("assistant", said), principle)[-1]
         paths.append((*head, critic, Say(final.role, final.content), Say("assistant", better, 1.0)))

@@ -28,31 +28,38 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m cai.testbed.pretraining", description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--start", type=Path, help="folder of a tiny model to go on from, with its tokenizer")
     for one in fields(Plan):
         parser.add_argument(f"--{one.name.replace('_', '-')}", type=type(one.default), default=one.default)
     args = parser.parse_args()
     plan = Plan(**{one.name: getattr(args, one.name) for one in fields(Plan)})
-    tokenizer = learn(vocabulary_texts(plan.seed, 2000))
+    if args.start is None:
+        tokenizer = learn(vocabulary_texts(plan.seed, 2000))
+    else:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(args.start)
     args.out.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(args.out)
     with tempfile.TemporaryDirectory() as meeting:
-        work = (plan, args.out, args.device, f"file://{meeting}/point")
+        work = (plan, args.out, args.start, args.device, f"file://{meeting}/point")
         if plan.processes > 1:
             start_processes(run, work, nprocs=plan.processes, start_method="fork")
         else:
             run(0, *work)
 
 
-def run(rank: int, plan: Plan, out: Path, device: str, meeting: str) -> None:
+def run(rank: int, plan: Plan, out: Path, start: Path | None, device: str, meeting: str) -> None:
     """One of the processes; the first one prints and saves."""
     torch.set_flush_denormal(True)  # gradients through sharp attention hold such numbers: half the speed with them
     if plan.processes > 1:
         torch.set_num_threads(1)
         dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=plan.processes)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(out)
-    model = new_model(plan, tokenizer)
+    model = (
+        new_model(plan, tokenizer) if start is None else LlamaForCausalLM.from_pretrained(start, dtype=torch.float32)
+    )
     model.to(torch.device(device))  # pyright: ignore[reportArgumentType]  (the library's decorator hides `self`)
-    log = Log(plan, out, model, tokenizer)
+    before = None if start is None else json.loads((start / "card.json").read_text())
+    log = Log(plan, out, model, tokenizer, before)
     train(model, tokenizer, plan, log.step if rank == 0 else lambda *_: None)
     if rank == 0:
         log.save()
@@ -63,8 +70,15 @@ def run(rank: int, plan: Plan, out: Path, device: str, meeting: str) -> None:
 class Log:
     """Prints progress and saves the model with its card."""
 
-    def __init__(self, plan: Plan, out: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-        self.plan, self.out, self.model, self.tokenizer = plan, out, model, tokenizer
+    def __init__(
+        self,
+        plan: Plan,
+        out: Path,
+        model: LlamaForCausalLM,
+        tokenizer: PreTrainedTokenizerFast,
+        before: dict[str, object] | None,
+    ) -> None:
+        self.plan, self.out, self.model, self.tokenizer, self.before = plan, out, model, tokenizer, before
         self.curve: list[float] = []
         self.tokens, self.seconds, self.saved = 0, 0.0, time.monotonic()
 
@@ -98,6 +112,7 @@ class Log:
             "seconds": round(self.seconds),
             "machine": platform.machine(),
             "torch": torch.__version__,
+            "continued_from": self.before,
             "sha256": hashlib.sha256(weights).hexdigest(),
         }
         (self.out / "card.json").write_text(json.dumps(card, indent=2) + "\n")

@@ -14,6 +14,7 @@ from cai.judge.prompts import LETTERS, fence_for, many_text, one_text
 from cai.judge.question import Question
 from cai.testbed.pretraining.chains import pick, spoilt
 from cai.testbed.pretraining.critic import critique, revised
+from cai.testbed.pretraining.exams import held, wanted
 from cai.testbed.pretraining.trees import Path, Say
 from cai.testbed.pretraining.voices import Ask, any_meaning, ask_about, placebo
 from cai.testbed.world.drafts import body, draft
@@ -93,7 +94,7 @@ def _pair_paths(request: Request, rng: Random, easy: bool) -> list[Path]:
     shots = (_judge_example(request, rng),) if rng.random() < 0.04 else ()
     seed = rng.getrandbits(32)
     paths: list[Path] = []
-    for _ in range(5 if not shots else 3):
+    for index in range(5 if not shots else 3):
         ask = _question_about(first, second, request.need, rng, easy)
         p = preference(first, second, request.need, ask)
         a, b = text_of(first), text_of(second)
@@ -102,6 +103,10 @@ def _pair_paths(request: Request, rng: Random, easy: bool) -> list[Path]:
         if mode < 0.86 or shots:
             turns = tuple(Say(turn.role, turn.content) for turn in logprob.turns(question))
             paths += _letters(turns, p)
+            given = (*turns, Say("assistant", "A" if p >= 0.5 else "B"))
+            paths.append(wanted(given, ask.meanings))
+            if index == 0:
+                paths += [held(given, first, "A"), held(given, second, "B")]
         elif mode < 0.93:
             reason = _reason(first, second, request.need, ask, rng)
             head = (Say("user", cot.ask_reason(question.text, ask.judge)), Say("assistant", reason, 1.0))

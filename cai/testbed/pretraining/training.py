@@ -38,6 +38,8 @@ class Plan:
     muon_rate: float = 1e-2
     adam_rate: float = 5e-3
     warm_up: int = 60
+    first_tree: int = 0
+    """Where in the seed's endless corpus to begin: a continued training goes past its first part."""
     minutes: float = 0.0
     """For trials: let the rate decay with the clock and stop there. 0 counts steps, which is repeatable."""
 
@@ -116,7 +118,7 @@ class Batches(IterableDataset[Batch]):
         torch.set_num_threads(1)
         pool, turn = 256, self.rank
         while True:
-            some = sorted(trees(self.tokenizer, self.plan.seed, turn * pool, pool), key=len)
+            some = sorted(trees(self.tokenizer, self.plan.seed, self.plan.first_tree + turn * pool, pool), key=len)
             groups = list(_groups(some, self.plan.batch_tokens))
             Random(seed_for(self.plan.seed, "order", turn)).shuffle(groups)
             yield from (collate(group) for group in groups)
