@@ -49,6 +49,8 @@ def test_a_difference_of_the_detectable_size_is_found():
     found = sum(
         paired_difference(*clustered_pair(rng, 200, effect)[:3], seed=i, resamples=400).shown for i in range(300)
     )
+    # Promised are 80 % and asked 78; 300 repetitions of 80 % fall below 74 % with a chance of about 1 %. The slow test
+    # in tests/compare repeats it often enough to tell 78 from 80.
     assert found >= 0.74 * 300, found
 
 
