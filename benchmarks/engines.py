@@ -1,6 +1,6 @@
 """Two-round chains on one model: a plain loop, stages in batches of 32, and the engines; ratios from one run.
 
-    python benchmarks/engines.py [--model tiny] [--prompts 200] [--vllm] [--out benchmarks/results/engines.json]
+    python -m benchmarks.engines [--model tiny] [--prompts 160] [--vllm] [--out benchmarks/results/engines.json]
 
 Every contestant asks the same five questions per prompt (draft, twice critique and revision) with the same token ids
 for the same turns, at temperature 1. The loop and the stages use `model.generate` of transformers.
@@ -10,15 +10,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from benchmarks.conditions import conditions, write_results
 from cai.config.engine import EngineSettings
 from cai.constitution import load_constitution
 from cai.constitution.model import Principle
@@ -220,12 +218,28 @@ def vllm_result(args: argparse.Namespace, chains: list[Chain]) -> Result:
     return result
 
 
-def print_ratios(name: str, own: Result, others: Sequence[Result]) -> None:
-    """Throughput beside others, by the clock and by CPU time (which other programs on the machine disturb less)."""
-    for other in others:
-        clock = own.chains_per_second / other.chains_per_second
-        cpu = other.cpu_seconds_per_chain / own.cpu_seconds_per_chain
-        print(f"{name}: {clock:.2f}x of {other.name} by the clock, {cpu:.2f}x by CPU time")
+@dataclass(frozen=True)
+class Ratio:
+    """Throughput beside another contestant's, by the clock and by CPU time, which other programs disturb less."""
+
+    of: str
+    to: str
+    clock: float
+    cpu: float
+    goal: float
+
+
+def ratio(own: Result, other: Result, goal: float) -> Ratio:
+    clock = own.chains_per_second / other.chains_per_second
+    cpu = other.cpu_seconds_per_chain / own.cpu_seconds_per_chain
+    return Ratio(own.name, other.name, clock, cpu, goal)
+
+
+def print_ratios(ratios: Sequence[Ratio]) -> None:
+    for one in ratios:
+        met = "met" if one.clock >= one.goal else "NOT met"
+        by = f"{one.clock:.2f}x by the clock, {one.cpu:.2f}x by CPU time"
+        print(f"{one.of} beside {one.to}: {by}   goal >= {one.goal:g}x {met}")
 
 
 def model_folder(name: str) -> str:
@@ -239,26 +253,25 @@ def main() -> None:
     """Measure, print the ratios, write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--prompts", type=int, default=200)
-    parser.add_argument("--loop-prompts", type=int, default=40, help="the plain loop runs this many of them")
+    parser.add_argument("--prompts", type=int, default=160)
+    parser.add_argument("--loop-prompts", type=int, default=32, help="the plain loop runs this many of them")
     parser.add_argument("--vllm", action="store_true", help="run the vLLM engine as well")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "engines.json")
     args = parser.parse_args()
+    began = conditions()
     principles = load_constitution("default").principles
     chains = [
         Chain(prompt, [principles[(at + step) % len(principles)] for step in range(ROUNDS)])
         for at, prompt in enumerate(prompts("test", args.prompts, 0))
     ]
     results = transformers_results(args, chains)
+    ratios = [ratio(results[2], results[0], 3.0), ratio(results[2], results[1], 1.2)]
     if args.vllm:
         results.append(vllm_result(args, chains))
-    print_ratios("transformers engine", results[2], results[:2])
-    if args.vllm:
-        print_ratios("vllm engine", results[3], results[:3])
-    if args.out:
-        machine = {"processor": platform.processor(), "cores": os.cpu_count(), "python": platform.python_version()}
-        content = {"machine": machine, "model": args.model, "results": [asdict(result) for result in results]}
-        args.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        ratios.append(ratio(results[3], results[2], 3.0))
+    print_ratios(ratios)
+    tables = {"results": [asdict(one) for one in results], "ratios": [asdict(one) for one in ratios]}
+    write_results(args.out, began, {"model": args.model, **tables})
 
 
 if __name__ == "__main__":

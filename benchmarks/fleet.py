@@ -8,6 +8,7 @@ Pure: no clock, no files; equal arguments give equal results. Time is in seconds
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import OrderedDict, deque
 from collections.abc import Generator
@@ -114,8 +115,6 @@ class _Request:
     call: Call
     chain: int
     done: simpy.Event
-    left: int = 0
-    """Tokens still to draw."""
 
 
 @dataclass(eq=False)
@@ -126,14 +125,16 @@ class Engine:
     shape: EngineShape
     totals: Totals
     waiting: deque[_Request] = field(default_factory=deque[_Request])
-    running: list[_Request] = field(default_factory=list[_Request])
+    running: list[tuple[int, int, _Request]] = field(default_factory=list[tuple[int, int, _Request]])
+    """A heap: the step at whose end a request has drawn its last token, a number of its own, the request."""
     remembered: OrderedDict[int, int] = field(default_factory=OrderedDict[int, int])
     """Tokens of finished calls by chain, the least recently used first."""
     up: bool = True
 
     def __post_init__(self) -> None:
         self._wake, self._back = self.env.event(), self.env.event()
-        self._held, self._kept = 0, 0  # tokens of context that run, and that are remembered
+        self._held, self._kept = 0, 0  # tokens of memory that run, and that are remembered
+        self._step, self._context, self._joined = 0, 0, 0
         self.process = self.env.process(self._run())
 
     def ask(self, call: Call, chain: int) -> simpy.Event:
@@ -152,11 +153,11 @@ class Engine:
         """Lose everything that is held, and come back with an empty cache."""
         self.up, self._back = False, self.env.event()
         self.process.interrupt()
-        held = [*self.running, *self.waiting]
+        held = [*(request for _, _, request in self.running), *self.waiting]
         self.running.clear()
         self.waiting.clear()
         self.remembered.clear()
-        self._held = self._kept = 0
+        self._held = self._kept = self._context = 0
         for request in held:
             request.done.fail(Lost())
         yield self.env.timeout(restart_seconds)
@@ -207,21 +208,21 @@ class Engine:
 
     def _prefill(self, joined: list[tuple[_Request, int]]) -> Process:
         """One step that computes prompts beside the drawing; it draws the first token of those that joined."""
-        drawing, context = len(self.running), self._context()
-        seconds = self.shape.cost.seconds(drawing, context, sum(tokens for _, tokens in joined))
+        seconds = self.shape.cost.seconds(len(self.running), self._context, sum(tokens for _, tokens in joined))
         for request, _ in joined:
-            request.left = request.call.reply
-        self.running += [request for request, _ in joined]
+            self._joined += 1
+            self._context += request.call.prompt
+            heapq.heappush(self.running, (self._step + request.call.reply, self._joined, request))
         yield self.env.timeout(seconds)
         self._advance(1, seconds)
 
     def _draw(self) -> Process:
         """Steps until a request ends, or until the end of the step in which another one arrives."""
-        cost, drawing, context = self.shape.cost, len(self.running), self._context()
-        steps = min(request.left for request in self.running)
+        cost, drawing, context = self.shape.cost, len(self.running), self._context
+        steps = self.running[0][0] - self._step
         began, seconds = self.env.now, cost.leap(steps, drawing, context)
         self._wake = self.env.event()
-        full = len(self.running) >= self.shape.seats
+        full = drawing >= self.shape.seats
         yield self.env.timeout(seconds) if full else self.env.timeout(seconds) | self._wake
         passed = self.env.now - began
         if passed < seconds and steps > 1:
@@ -233,20 +234,17 @@ class Engine:
         yield self.env.timeout(max(0.0, seconds - passed))
         self._advance(steps, seconds)
 
-    def _context(self) -> int:
-        return sum(request.call.prompt + request.call.reply - request.left for request in self.running)
-
     def _advance(self, steps: int, seconds: float) -> None:
         """Every running request has drawn `steps` tokens."""
+        self._step += steps
+        self._context += steps * len(self.running)
         self.totals.steps += steps
         self.totals.busy_seconds += seconds
         self.totals.drawn_tokens += steps * len(self.running)
-        for request in self.running:
-            request.left -= steps
-        ended = [request for request in self.running if request.left <= 0]
-        self.running = [request for request in self.running if request.left > 0]
-        for request in ended:
+        while self.running and self.running[0][0] <= self._step:
+            request = heapq.heappop(self.running)[2]
             tokens = _own_tokens(request.call)
+            self._context -= request.call.prompt + request.call.reply
             self._held -= tokens
             self._kept += tokens
             self.remembered[request.chain] = tokens

@@ -1,9 +1,9 @@
 """What loop and journal cost beside the model: two-round chains with an engine that answers at once.
 
-    python benchmarks/journal.py [--chains 5000] [--records 100000] [--out benchmarks/results/journal.json]
+    python -m benchmarks.journal [--chains 5000] [--records 100000] [--out benchmarks/results/journal.json]
 
 Prints finished chains a second at concurrency 64 with and without the journal, rows a second by size of the commit,
-and the peak memory of a process that makes `--records` chains and their export.
+and the peak memory of a process that makes `--records` chains and their export, with the bytes of a chain.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -22,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from benchmarks.conditions import conditions, write_results
 from cai.constitution import load_constitution
 from cai.critique.export import write_datasets
 from cai.critique.loop import Parts, Plan, run_chain
@@ -147,6 +146,7 @@ def main() -> None:
     parser.add_argument("--only-memory", action="store_true", help="Print the memory figures as JSON and nothing else.")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/journal.json"))
     asked = parser.parse_args()
+    began = conditions()
     work = Path(__file__).parent / "work"  # on the disk of the checkout: where /tmp is memory, syncing costs nothing
     work.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=work) as folder:
@@ -159,26 +159,29 @@ def main() -> None:
             timed(lambda: with_journal(base, asked.chains), asked.chains),
         )
         groups = rates_by_group(base)
-    command = [sys.executable, __file__, "--only-memory", "--records", str(asked.records)]
+    command = [sys.executable, "-m", "benchmarks.journal", "--only-memory", "--records", str(asked.records)]
     memory = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     print(f"two-round chains/s at concurrency {CONCURRENCY}: {stored:,.0f}; without the journal {alone:,.0f}")
     print(f"processor time of a chain: {stored_ms:.2f} ms; without the journal {alone_ms:.2f} ms")
     for group, rate in groups.items():
         print(f"rows of 3 kB/s, {group:>2} in a commit: {rate:,.0f} ({rate / groups[1]:.1f}x)")
+    each = 1e6 * memory["journal_MB"] / memory["records"]
     print(
         f"peak memory of {memory['records']:,} chains: {memory['stage_MB']:,.0f} MB, with the export "
-        f"{memory['export_MB']:,.0f} MB (imports alone {memory['imports_MB']:,.0f} MB), {memory['seconds']:,.0f} s"
+        f"{memory['export_MB']:,.0f} MB (imports alone {memory['imports_MB']:,.0f} MB), {memory['seconds']:,.0f} s; "
+        f"{each:,.0f} bytes of journal each"
     )
+    goals = {"chains/s >= 1,000": stored >= 1000, "memory < 400 MB": memory["export_MB"] < 400}
+    for goal, met in goals.items():
+        print(f"goal {goal}: {'met' if met else 'NOT met'}")
     result = {
-        "machine": {"processor": platform.processor(), "cores": os.cpu_count(), "python": platform.python_version()},
-        "load_average": os.getloadavg()[0],
         "chains_per_second": {"journal": stored, "loop_alone": alone},
         "processor_ms_per_chain": {"journal": stored_ms, "loop_alone": alone_ms},
         "rows_per_second_by_group": groups,
+        "journal_bytes_per_chain": each,
         "memory": memory,
     }
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    asked.out.write_text(json.dumps(result, indent=2) + "\n")
+    write_results(asked.out, began, result)
 
 
 if __name__ == "__main__":
