@@ -40,6 +40,8 @@ class Job:
     constitution: Constitution
     held_out_constitution: Constitution
     base: Base
+    reference: Base | None
+    """Where the KL is measured to, if that is not where the policy starts."""
     prompts: tuple[Prompt, ...]
     watch_prompts: tuple[Prompt, ...]
     sources: tuple[tuple[str, float], ...]
@@ -49,11 +51,13 @@ class Job:
     @property
     def identity(self) -> dict[str, Any]:
         """What the weights depend on; a resumed run must agree in all of it but the number of steps."""
-        outside = {"run", "model", "steps", "save_every", "judge", "engine"}
+        outside = {"run", "model", "reference", "rewards", "steps", "save_every", "judge", "engine"}
         return {
             "method": self.method,
             "settings": self.settings.model_dump(exclude=outside, mode="json"),
             "model": self.base.files.fingerprint,
+            "reference": "" if self.reference is None else self.reference.files.fingerprint,
+            "rewards": [[_fingerprint(name), weight] for name, weight in self.sources],
             "judge": self.settings.judge.model,
             "constitution": self.constitution.sha,
             "prompts": [prompt.id for prompt in self.prompts],
@@ -70,7 +74,7 @@ def prepare(method: str, settings: RLSettings, base: Path) -> Job:
     folder = run_folder(base, settings.run) / method
     constitution = load_constitution(settings.constitution)
     held_constitution = load_constitution(settings.held_out_constitution or settings.constitution)
-    prompts, watch = _prompts(settings)
+    prompts, watch = learning_prompts(settings)
     sources = tuple(split_weight(entry) for entry in settings.rewards) if method != "spo" else ()
     held_out = settings.held_out
     if held_out == "auto":
@@ -84,7 +88,22 @@ def prepare(method: str, settings: RLSettings, base: Path) -> Job:
     opened = open_base(TrainSettings(model=settings.model))
     if needs_judge([*(name for name, _ in sources), held_out]) or method == "spo":
         check_engine(settings.judge)
-    return Job(method, settings, constitution, held_constitution, opened, prompts, watch, sources, held_out, folder)
+    reference = open_base(TrainSettings(model=settings.reference)) if settings.reference else None
+    return Job(
+        method, settings, constitution, held_constitution, opened, reference, prompts, watch, sources, held_out, folder
+    )
+
+
+def _fingerprint(source: str) -> str:
+    """A reward model by its files, whatever its folder is called; any other source by its name."""
+    from cai.engine.files import find_model
+    from cai.seeds import content_id
+
+    if not Path(source).is_dir():
+        return source
+    from cai.train.rewarding import member_folders
+
+    return content_id("rewards", [find_model(str(place)).fingerprint for place in member_folders(Path(source))])
 
 
 def _check_settings(method: str, settings: RLSettings) -> None:
@@ -107,7 +126,7 @@ def _check_settings(method: str, settings: RLSettings) -> None:
         raise InputError("more minibatches than prompts", "lower it", Where("rl.update.minibatches"))
 
 
-def _prompts(settings: RLSettings) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
+def learning_prompts(settings: RLSettings) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
     """Prompts to learn on and prompts to watch; none is in both."""
 
     def read(name: str, split: str, limit: int | None) -> tuple[Prompt, ...]:
@@ -204,7 +223,8 @@ def _learner(job: Job) -> Learner:
         model = get_peft_model(model, adapter)
     method = method_of(job.method, settings)
     policy = Policy(model, critic=method.critic).eval()
-    reference = Reference(policy).to(accelerator.device)
+    other = None if job.reference is None else load_policy(job.reference, train)
+    reference = Reference(policy, other).to(accelerator.device)
     trained = [p for p in policy.parameters() if p.requires_grad]
     rate, decay = settings.update.learning_rate, settings.update.weight_decay
     optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=decay)

@@ -151,6 +151,8 @@ class RLSettings(Settings):
     """Run folder in runs/."""
     model: str = "tiny"
     """Policy to start from: a model folder, a hub name, or `tiny`; best the model of a `cai train sft`."""
+    reference: str = ""
+    """Model that the KL is measured to; by default the one it starts from. Rounds keep the first round's start."""
     constitution: str = "default"
     """Constitution whose judge voices reward and compare."""
     prompts: str = "testbed"

@@ -27,15 +27,30 @@ class NonFinite(CaiError):
     """The loss or its gradient is not a number any more; names the step and the examples in it."""
 
 
-def save_optimizer(folder: Path, state: dict[str, Any], scheduler: Any) -> None:
-    """AdamW's moments as tensors, everything else as JSON. `state` is an optimizer's state dict, whole."""
+def moments(state: dict[Any, dict[str, Any]]) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, Any]]]:
+    """The `state` half of an optimizer's state dict as tensors by `parameter.name`, and what is no tensor."""
     tensors, plain = dict[str, torch.Tensor](), dict[str, dict[str, Any]]()
-    for index, values in state["state"].items():
+    for index, values in state.items():
         for name, value in values.items():
             if isinstance(value, torch.Tensor):
                 tensors[f"{index}.{name}"] = value.detach().cpu().contiguous()
             else:
                 plain.setdefault(str(index), {})[name] = value
+    return tensors, plain
+
+
+def with_moments(tensors: dict[str, torch.Tensor], plain: dict[str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    """What `moments` took apart."""
+    state: dict[int | str, dict[str, Any]] = {_key(i): dict(values) for i, values in plain.items()}
+    for key, value in tensors.items():
+        index, _, name = key.rpartition(".")
+        state.setdefault(_key(index), {})[name] = value
+    return state
+
+
+def save_optimizer(folder: Path, state: dict[str, Any], scheduler: Any) -> None:
+    """AdamW's moments as tensors, everything else as JSON. `state` is an optimizer's state dict, whole."""
+    tensors, plain = moments(state["state"])
     save_file(tensors, folder / OPTIMIZER)
     progress = {"groups": state["param_groups"], "plain": plain, "scheduler": scheduler.state_dict()}
     (folder / PROGRESS).write_text(json.dumps(progress), "utf-8")
@@ -44,10 +59,7 @@ def save_optimizer(folder: Path, state: dict[str, Any], scheduler: Any) -> None:
 def load_optimizer(folder: Path, scheduler: Any) -> dict[str, Any]:
     """Put back the schedule and return the optimizer's state dict that `save_optimizer` wrote."""
     progress = json.loads((folder / PROGRESS).read_text("utf-8"))
-    state: dict[int | str, dict[str, Any]] = {_key(i): dict(values) for i, values in progress["plain"].items()}
-    for key, value in load_file(folder / OPTIMIZER).items():
-        index, _, name = key.rpartition(".")
-        state.setdefault(_key(index), {})[name] = value
+    state = with_moments(load_file(folder / OPTIMIZER), progress["plain"])
     groups = [{**g, "betas": tuple(g["betas"])} if "betas" in g else g for g in progress["groups"]]
     scheduler.load_state_dict(progress["scheduler"])
     return {"state": state, "param_groups": groups}

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 from dataclasses import replace
 
 import pytest
 import torch
 
-from cai.config.rl import KL, RewardTerms, RLSettings, Rollout, Update, Watch
+from cai.config.rl import KL, PPO, RewardTerms, RLSettings, Rollout, Update, Watch
+from cai.engine.protocol import EngineDown
+from cai.store import Interrupted
 from cai.train.rl.experience import empty_experience
 from cai.train.rl.loop import Loop, Task
+from cai.train.rl.policy import Reference
 from cai.train.rl.rewards import RewardFault, RewardSum, missing_end_term
 from cai.train.rl.rollout import Sample
 from cai.train.rl.update import _gradients, score
@@ -53,9 +58,10 @@ def task(name: str = "grpo", reward=None, **changes) -> Task:
     )
 
 
-def run(name, folder, options, work=None, seed=0, on_step=lambda step, metrics: None):
+def run(name, folder, options, work=None, seed=0, on_step=lambda step, metrics: None, engine=None, model=None):
     torch.set_num_threads(1)
-    loop = Loop(learner_for(name, options, seed=seed), SmallEngine(), work or task(name), options, folder)
+    learner = learner_for(name, options, seed=seed, model=model)
+    loop = Loop(learner, engine or SmallEngine(), work or task(name), options, folder)
     return loop, loop.go(on_step)
 
 
@@ -97,6 +103,105 @@ def test_a_killed_run_goes_on_with_the_same_curve(name, tmp_path):
     run(name, tmp_path / "cut", options)
     assert read_metrics(tmp_path / "cut") == read_metrics(tmp_path / "whole")
     assert (tmp_path / "cut/evaluations.jsonl").read_text() == (tmp_path / "whole/evaluations.jsonl").read_text()
+
+
+def test_ctrl_c_ends_after_the_step_with_exit_130_and_the_same_curve_later(tmp_path):
+    options = settings(5)
+    run("grpo", tmp_path / "whole", options)
+
+    def interrupt(step, metrics):
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="after step 2") as stopped:
+        run("grpo", tmp_path / "cut", options, on_step=interrupt)
+    assert stopped.value.exit_code == 130
+    assert len(read_metrics(tmp_path / "cut")) == 2
+    assert run("grpo", tmp_path / "cut", options)[1] == "done"
+    assert read_metrics(tmp_path / "cut") == read_metrics(tmp_path / "whole")
+
+
+class DyingEngine(SmallEngine):
+    """Draws 60 replies, then its process is gone."""
+
+    drawn = 0
+
+    async def generate(self, turns, sampling, *, prefill=""):
+        self.drawn += 1
+        if self.drawn > 60:
+            raise EngineDown("the engine's process is gone")
+        return await super().generate(turns, sampling)
+
+
+def test_an_engine_that_dies_leaves_the_last_whole_step_to_go_on_from(tmp_path):
+    # 2 watched replies, then 24 a step: the third step's draw meets the end.
+    options = settings(4)
+    run("grpo", tmp_path / "whole", options)
+    with pytest.raises(EngineDown, match="in step 3: the engine's process is gone; the same command goes on"):
+        run("grpo", tmp_path / "cut", options, engine=DyingEngine())
+    assert [m["step"] for m in read_metrics(tmp_path / "cut")] == [1, 2]
+    run("grpo", tmp_path / "cut", options)
+    assert read_metrics(tmp_path / "cut") == read_metrics(tmp_path / "whole")
+
+
+def test_a_separate_critic_learns_beside_the_policy_and_resumes(tmp_path):
+    options = settings(6, ppo=PPO(critic="separate"), save_every=2)
+    loop, _ = run("ppo", tmp_path / "whole", options)
+    fresh = learner_for("ppo", options).policy
+    assert loop.learner.policy.trunk is not None
+    changed = [
+        not torch.equal(new, old)
+        for new, old in zip(loop.learner.policy.trunk.parameters(), fresh.trunk.parameters(), strict=True)
+    ]
+    assert any(changed)
+    explained = [m["explained_variance"] for m in read_metrics(tmp_path / "whole")]
+    assert explained[-1] > explained[0]
+
+    class Kill(BaseException):
+        pass
+
+    def die(step, metrics):
+        if step == 5:
+            raise Kill
+
+    with pytest.raises(Kill):
+        run("ppo", tmp_path / "cut", options, on_step=die)
+    run("ppo", tmp_path / "cut", options)
+    assert read_metrics(tmp_path / "cut") == read_metrics(tmp_path / "whole")
+
+
+def test_an_adapter_trains_against_its_own_base_and_the_engine_draws_from_both_merged(tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    def adapted():
+        torch.manual_seed(3)
+        return get_peft_model(small_model(0), LoraConfig(r=4, lora_alpha=32, target_modules="all-linear"))
+
+    engine, options = SmallEngine(), settings(4, save_every=2)
+    loop, _ = run("grpo", tmp_path / "whole", options, engine=engine, model=adapted())
+    base = small_model(0).state_dict()
+    under = loop.learner.policy.model.get_base_model().state_dict()
+    for name, value in base.items():
+        kept = under.get(name, under.get(name.replace(".weight", ".base_layer.weight")))
+        assert torch.equal(kept, value), f"{name}: the frozen weights have moved"
+    rows = read_metrics(tmp_path / "whole")
+    assert rows[0]["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert rows[-1]["kl"] > 1e-4
+    ids = torch.tensor([[2, 3, 4, 5]])
+    with torch.no_grad():
+        torch.testing.assert_close(engine._net(ids).logits, loop.learner.policy.model(ids).logits, atol=1e-5, rtol=1e-4)
+    run("grpo", tmp_path / "cut", options.model_copy(update={"steps": 2}), model=adapted())
+    run("grpo", tmp_path / "cut", options, model=adapted())
+    assert read_metrics(tmp_path / "cut") == rows
+
+
+def test_the_kl_can_be_measured_to_another_model_than_the_start():
+    options = settings(1)
+    learner = learner_for("grpo", options, seed=0)
+    elsewhere = replace(learner, reference=Reference(learner.policy, small_model(7)))
+    own, other = (score(one, empty_experience(ragged_samples(), 4), options) for one in (learner, elsewhere))
+    assert torch.equal(own.ref_logp_BT, own.old_logp_BT)
+    assert (other.ref_logp_BT - own.ref_logp_BT).abs().max() > 0.01
 
 
 def ragged_samples():

@@ -19,9 +19,11 @@ from typing import Any
 import torch
 
 from cai.config.rl import RLSettings
-from cai.engine.protocol import TrainableEngine
+from cai.engine.protocol import EngineDown, EngineFault, TrainableEngine
 from cai.records import Prompt
 from cai.seeds import seed_for
+from cai.store import Interrupted
+from cai.train.progress import StopWish, stop_on_signals
 from cai.train.rl import state
 from cai.train.rl.advantages import kl_estimate
 from cai.train.rl.experience import Experience, empty_experience, engine_logp
@@ -30,7 +32,7 @@ from cai.train.rl.kl import KLControl
 from cai.train.rl.losses import explained_variance
 from cai.train.rl.rewards import Payment, Preference, Reward, RewardSum
 from cai.train.rl.rollout import Sample, roll_out
-from cai.train.rl.update import Learner, score, update
+from cai.train.rl.update import Learner, score, total_of, update
 from cai.train.rl.watch import Evaluation, distinct_ngrams, signs_of_hacking
 
 Report = Callable[[int, dict[str, float]], None]
@@ -63,8 +65,12 @@ class Loop:
         self.journal = Journal(folder, writes=learner.accelerator.is_main_process)
 
     def go(self, report: Report = lambda step, metrics: None) -> str:
-        """Run, or go on from the newest checkpoint, to the last step."""
-        with asyncio.Runner() as runner:
+        """Run, or go on from the newest checkpoint, to the last step.
+
+        Ctrl-C and SIGTERM end it after the step they meet, with a checkpoint: raises Interrupted. An engine that dies
+        ends it with a checkpoint of the last whole step: raises EngineDown.
+        """
+        with asyncio.Runner() as runner, stop_on_signals() as wish:
             self._resume(runner)
             while self.step < self.settings.steps:
                 if self.step % self.settings.watch.every == 0 and (reason := self._watch(runner)):
@@ -79,14 +85,31 @@ class Loop:
                 if stop_at is not None and metrics["kl"] > stop_at:
                     self._save()
                     return "kl"
+                self._stop_if_asked(wish)
             return self._watch(runner) or "done"
+
+    def _stop_if_asked(self, wish: StopWish) -> None:
+        """Save and stop where somebody asked to, in any process; a finished run is not interrupted."""
+        if self.step < self.settings.steps and total_of(self.learner, float(wish.asked)) > 0.0:
+            self._save()
+            raise Interrupted(f"stopped after step {self.step}; the same command goes on from there")
+
+    def _collect(self, runner: asyncio.Runner, clock: list[float]) -> tuple[list[Sample], Payment, Experience]:
+        """Draw and pay. Nothing of the step is in the weights yet, so where an engine dies they are worth keeping."""
+        try:
+            samples = runner.run(self._draw(self._batch(), "rollout", self.settings.rollout.replies))
+            clock.append(time.perf_counter())
+            payment, experience = runner.run(self._pay(samples))
+        except (EngineDown, EngineFault) as cause:
+            self._save()
+            what = f"an engine failed in step {self.step + 1}: {cause}; the same command goes on from there"
+            raise EngineDown(what) from cause
+        clock.append(time.perf_counter())
+        return samples, payment, experience
 
     def _step(self, runner: asyncio.Runner) -> dict[str, float]:
         clock = [time.perf_counter()]
-        samples = runner.run(self._draw(self._batch(), "rollout", self.settings.rollout.replies))
-        clock.append(time.perf_counter())
-        payment, experience = runner.run(self._pay(samples))
-        clock.append(time.perf_counter())
+        samples, payment, experience = self._collect(runner, clock)
         experience = score(self.learner, experience, self.settings)
         extra = self._parity(experience)
         experience = self.learner.method.credit(self._corrected(experience), self.kl.coefficient)
@@ -161,9 +184,7 @@ class Loop:
         return wins, torch.tensor(whole)
 
     def _parity(self, experience: Experience) -> dict[str, float]:
-        """Engine against trainer on the first rollout: how far apart their log-probs of the same tokens are."""
-        if self.step > 0:
-            return {}
+        """Engine against trainer: how far apart their log-probs of the same tokens are; stale weights show here."""
         every_token_BT = empty_experience(experience.samples, experience.replies).mask_BT.bool()
         gap_N = (experience.old_logp_BT - engine_logp(experience.samples))[every_token_BT]
         return {"parity_mean": float(gap_N.abs().mean()), "parity_max": float(gap_N.abs().max())}
@@ -244,20 +265,25 @@ class Loop:
 
 
 def policy_weights(learner: Learner) -> list[tuple[str, torch.Tensor]]:
-    """The policy's weights as `transformers` names them; LoRA adapters merged into a copy of what they change."""
+    """The policy's weights as `transformers` names them, with LoRA adapters added into copies.
+
+    Nothing is merged in place: adding an adapter to the frozen weights and taking it off again leaves them rounded, a
+    little further from the reference at every step.
+    """
     model = learner.accelerator.unwrap_model(learner.policy).model
-    if not hasattr(model, "merge_adapter"):
+    if not hasattr(model, "disable_adapter"):
         return list(model.state_dict().items())
-    model.merge_adapter()
-    try:
-        merged = {
-            name.replace(".base_layer", ""): value.clone()
-            for name, value in model.get_base_model().state_dict().items()
-            if "lora_" not in name
-        }
-    finally:
-        model.unmerge_adapter()
-    return list(merged.items())
+    base = model.get_base_model()
+    layers = {f"{name}.base_layer.weight": layer for name, layer in base.named_modules() if hasattr(layer, "lora_A")}
+    found: list[tuple[str, torch.Tensor]] = []
+    for name, value in base.state_dict().items():
+        if name in layers:
+            with torch.no_grad():
+                change = sum(layers[name].get_delta_weight(one).float() for one in layers[name].active_adapters)
+            value = (value.float() + change).to(value.dtype)
+        if "lora_" not in name:
+            found.append((name.replace(".base_layer", ""), value))
+    return found
 
 
 def _mean(values: Sequence[float | None]) -> float:

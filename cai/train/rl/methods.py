@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -51,13 +52,17 @@ class Method(Protocol):
         ...
 
 
-def method_of(name: str, settings: RLSettings) -> Method:
-    """The method called `name`, built from its settings."""
+def table() -> dict[str, Callable[[RLSettings], Method]]:
+    """Every method by its name."""
     from cai.train.rl.grpo import GRPO
     from cai.train.rl.online_dpo import OnlineDPO
     from cai.train.rl.ppo import PPO
     from cai.train.rl.rloo import RLOO
     from cai.train.rl.spo import SPO
 
-    table = {"ppo": PPO, "grpo": GRPO, "rloo": RLOO, "spo": SPO, "online-dpo": OnlineDPO}
-    return table[name](settings)
+    return {"ppo": PPO, "grpo": GRPO, "rloo": RLOO, "spo": SPO, "online-dpo": OnlineDPO}
+
+
+def method_of(name: str, settings: RLSettings) -> Method:
+    """The method called `name`, built from its settings."""
+    return table()[name](settings)

@@ -63,11 +63,15 @@ class Policy(nn.Module):
 
 
 class Reference:
-    """The policy as it was at the start: a frozen copy, or the same weights with the LoRA adapters switched off."""
+    """What the KL is measured to: the policy as it was at the start, or another model.
 
-    def __init__(self, policy: Policy) -> None:
-        self._adapted: Any = policy.model if hasattr(policy.model, "disable_adapter") else None
-        self._module = policy if self._adapted is not None else Policy(deepcopy(policy.model))
+    The start is a frozen copy, or with LoRA the same weights with the adapters switched off.
+    """
+
+    def __init__(self, policy: Policy, other: nn.Module | None = None) -> None:
+        adapted = other is None and hasattr(policy.model, "disable_adapter")
+        self._adapted: Any = policy.model if adapted else None
+        self._module = policy if adapted else Policy(deepcopy(policy.model) if other is None else other)
         if self._adapted is None:
             self._module.requires_grad_(False).eval()
 

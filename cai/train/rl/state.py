@@ -8,7 +8,6 @@ random stream.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,23 +16,21 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from cai.train.checkpoints import finish, moments, with_moments
+
 KEEP = 2
 
 
 def save(folder: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Write `folder/step-N` and keep the newest two; a kill at any instant leaves the older ones whole."""
-    target, parts = folder / f"step-{step:06d}", folder / f"step-{step:06d}.part"
+    target, parts = folder / f"step-{step:06d}", folder / f".step-{step:06d}.part"
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir(parents=True)
     save_file(_weights(module), parts / "weights.safetensors")
-    save_file(_moments(optimizer), parts / "optimizer.safetensors")
-    (parts / "state.json").write_text(json.dumps({**state, "step": step}), encoding="utf-8")
-    for file in parts.iterdir():
-        _sync(file)
-    if target.exists():
-        shutil.rmtree(target)
-    parts.replace(target)
-    _sync(folder)
+    tensors, plain = moments(optimizer.state_dict()["state"])
+    save_file(tensors, parts / "optimizer.safetensors")
+    (parts / "state.json").write_text(json.dumps({**state, "step": step, "optimizer": plain}), encoding="utf-8")
+    finish(parts, target)
     for old in _steps(folder)[:-KEEP]:
         shutil.rmtree(old)
 
@@ -51,8 +48,10 @@ def load(checkpoint: Path, module: nn.Module, optimizer: torch.optim.Optimizer) 
     if missing:
         raise ValueError(f"{checkpoint} does not fit this model: {sorted(missing)[:3]}")
     module.load_state_dict(weights, strict=False)
-    _restore(optimizer, load_file(checkpoint / "optimizer.safetensors"))
-    return json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+    state = json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+    entries = with_moments(load_file(checkpoint / "optimizer.safetensors"), state.pop("optimizer"))
+    optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
+    return state
 
 
 def _weights(module: nn.Module) -> dict[str, Tensor]:
@@ -60,30 +59,5 @@ def _weights(module: nn.Module) -> dict[str, Tensor]:
     return {name: p.detach().cpu().contiguous() for name, p in module.named_parameters() if p.requires_grad}
 
 
-def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """AdamW's moments and step counts, by position of the parameter."""
-    return {
-        f"{index}.{name}": value.detach().cpu().contiguous()
-        for index, entry in optimizer.state_dict()["state"].items()
-        for name, value in entry.items()
-    }
-
-
-def _restore(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
-    entries: dict[int, dict[str, Tensor]] = {}
-    for key, value in moments.items():
-        index, _, name = key.partition(".")
-        entries.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
 def _steps(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("step-*") if path.suffix != ".part")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    return sorted(folder.glob("step-*"))

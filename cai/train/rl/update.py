@@ -77,7 +77,7 @@ def update(learner: Learner, experience: Experience, kl: float, settings: RLSett
         Random(seed_for(settings.seed, "minibatch", step, epoch)).shuffle(order)
         for index, groups in enumerate(_split(order, shape.minibatches)):
             part = experience.rows(groups)
-            count = _over_processes(learner, learner.method.count(part))
+            count = total_of(learner, learner.method.count(part))
             if count == 0.0:
                 continue
             learner.optimizer.zero_grad()
@@ -150,7 +150,8 @@ def _sync(learner: Learner, *, last: bool) -> AbstractContextManager[Any]:
     return nullcontext() if last else learner.accelerator.no_sync(learner.policy)
 
 
-def _over_processes(learner: Learner, value: float) -> float:
+def total_of(learner: Learner, value: float) -> float:
+    """The sum of every process's value."""
     if learner.accelerator.num_processes == 1:
         return value
     tensor = torch.tensor(value, device=learner.accelerator.device, dtype=torch.float64)
