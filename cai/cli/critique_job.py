@@ -21,7 +21,6 @@ from cai.errors import InputError, Where
 if TYPE_CHECKING:
     from cai.critique.loop import Parts, Plan
     from cai.critique.report import Report
-    from cai.engine.protocol import Engine
     from cai.records import Usage
     from cai.store import Budget, Counts, Run
 
@@ -110,14 +109,10 @@ def announce(job: Job) -> None:
 
 def open_parts(job: Job) -> Parts:
     """Open each different engine once."""
-    from cai.cli.engines import open_engine
+    from cai.cli.engines import open_engines
     from cai.critique.loop import Parts
 
-    opened: dict[str, Engine] = {}
-    for spec in job.engines.values():
-        name = spec.model_dump_json()
-        if name not in opened:
-            opened[name] = open_engine(spec)
+    opened = open_engines(job.engines.values())
     return Parts(**{part: opened[spec.model_dump_json()] for part, spec in job.engines.items()})
 
 
@@ -185,6 +180,7 @@ def write_outputs(run: Run, job: Job, parts: Parts) -> Report:
         "prompts": {"source": job.asked.source, "count": job.asked.count, "notes": list(job.asked.notes)},
         "counts": {**totals.states, "changed": report.changed, "kept": report.kept, "dropped": dict(report.dropped)},
         "usage": totals.usage.model_dump(),
+        "cached_share": totals.usage.cached_share,
         "seconds": round(totals.seconds, 3),
         "cost": job.price(totals.usage),
     }  # fmt: skip

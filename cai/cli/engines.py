@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import typer
 
 from cai.config.engine import EngineSettings
-from cai.engine.protocol import Engine
+from cai.engine.protocol import Engine, TrainableEngine
 
 
 def open_engine(spec: EngineSettings) -> Engine:
@@ -16,6 +17,45 @@ def open_engine(spec: EngineSettings) -> Engine:
         from cai.engine.openai import open_openai
 
         return open_openai(spec, announce=_announce)
+    if spec.kind == "ray":
+        from cai.engine.ray_engine import open_ray
+
+        return open_ray(spec, _folder(spec.model), open_trainable, announce=_announce)
+    return open_trainable(spec)
+
+
+def open_engines(specs: Iterable[EngineSettings]) -> dict[str, Engine]:
+    """Each different engine once, by its settings as JSON.
+
+    Those of kind vllm that differ in nothing but the adapter share one model in memory, one batch and one cache.
+    """
+    wanted = {spec.model_dump_json(): spec for spec in specs}
+    families: dict[str, list[EngineSettings]] = {}
+    for spec in wanted.values():
+        families.setdefault(spec.model_copy(update={"adapter": ""}).model_dump_json(), []).append(spec)
+    opened: dict[str, Engine] = {}
+    for family in families.values():
+        if family[0].kind == "vllm" and len(family) > 1:
+            opened |= _open_family(family)
+        else:
+            opened |= {spec.model_dump_json(): open_engine(spec) for spec in family}
+    return opened
+
+
+def _open_family(family: list[EngineSettings]) -> dict[str, Engine]:
+    """One vLLM engine under each of several adapters, and perhaps under none."""
+    from cai.engine.vllm_engine import open_vllm
+
+    own = family[0].vllm
+    loras = max(own.max_loras, sum(bool(spec.adapter) for spec in family))
+    vllm = own.model_copy(update={"max_loras": loras})
+    base = family[0].model_copy(update={"adapter": "", "vllm": vllm})
+    engine = open_vllm(base, _folder(base.model))
+    return {spec.model_dump_json(): engine.adapted(spec.adapter) if spec.adapter else engine for spec in family}
+
+
+def open_trainable(spec: EngineSettings) -> TrainableEngine:
+    """The local engine of a kind that is one; an actor of a pool opens its own by this too."""
     if spec.kind == "vllm":
         from cai.engine.vllm_engine import open_vllm
 
@@ -27,9 +67,17 @@ def open_engine(spec: EngineSettings) -> Engine:
 
 def check_engine(spec: EngineSettings) -> None:
     """Check a local model's files without loading it, so that no model loads when another one is wrong."""
-    if spec.kind != "openai":
-        from cai.engine.files import find_model
+    if spec.kind == "openai":
+        return
+    from cai.engine.files import find_model, find_template, under_adapter
 
+    under_adapter("", spec.adapter)
+    if spec.kind == "ray":
+        from cai.engine.ray_engine import check_installed
+
+        check_installed()
+        find_template(_folder(spec.model), spec.revision)
+    else:
         find_model(_folder(spec.model), spec.revision)
 
 

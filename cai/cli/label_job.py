@@ -141,11 +141,11 @@ def _named(specs: Iterable[EngineSettings]) -> dict[str, EngineSettings]:
 
 def open_engines(job: Job) -> tuple[Engine | None, list[Judge]]:
     """The policy, where replies are sampled, and the judges; each different engine is opened once."""
-    from cai.cli.engines import open_engine
+    from cai.cli.engines import open_engines as open_all
     from cai.judge.panel import Judge
 
     specs = [*job.judges.values(), *((job.policy,) if job.asked else ())]
-    engines = {text: open_engine(EngineSettings.model_validate_json(text)) for text in dict.fromkeys(map(_text, specs))}
+    engines = open_all(specs)
     judges = [Judge(name, engines[_text(spec)]) for name, spec in job.judges.items()]
     return (engines[_text(job.policy)] if job.asked else None), judges
 

@@ -44,6 +44,7 @@ def write_outputs(run: Run, job: Job) -> tuple[list[str], Diagnostics]:
         "replies": source,
         "counts": dict(totals.states),
         "usage": totals.usage.model_dump(),
+        "cached_share": totals.usage.cached_share,
         "seconds": round(totals.seconds, 3),
         "cost": job.price(totals.usage),
     }

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cai.cli.engines import check_engine, open_engine
+from cai.cli.engines import check_engine, open_engines
 from cai.cli.prompts import TESTBED, open_prompts
 from cai.cli.table import table_lines
 from cai.cli.terminal import progress_bar
@@ -53,7 +53,7 @@ async def _work(
     from cai.evaluate.redteam import STAGE, VERSION, Growing, Grown, grow
     from cai.store import open_run, run_stage
 
-    opened = {text: open_engine(spec) for text, spec in {s.model_dump_json(): s for s in specs.values()}.items()}
+    opened = open_engines(specs.values())
     engines = {part: opened[spec.model_dump_json()] for part, spec in specs.items()}
     how = Growing(
         engines["attacker"],

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, cast
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cai.config.base import Settings
 
-EngineKind = Literal["transformers", "vllm", "openai"]
+EngineKind = Literal["transformers", "vllm", "openai", "ray"]
 
 
 class OpenAISettings(Settings):
@@ -80,11 +80,38 @@ class VllmSettings(Settings):
     )
 
 
+class RaySettings(Settings):
+    """How many engines a Ray cluster runs for us, and what each may take. Ray places them and grows the cluster."""
+
+    inner: Literal["transformers", "vllm"] = Field(
+        default="transformers", description="The engine each actor holds; `--engine ray:vllm` sets it too."
+    )
+    actors: int = Field(default=2, ge=1, description="Engines that run at once, each with the whole model.")
+    address: str = Field(
+        default="",
+        description="Cluster to join: `auto`, HOST:PORT, `local` for one on this machine; by default RAY_ADDRESS, "
+        "or one that runs here, or a local one.",
+    )
+    cpus: float = Field(default=1.0, ge=0, description="CPUs that Ray sets aside for an actor.")
+    gpus: float | None = Field(
+        default=None,
+        ge=0,
+        description="GPUs for an actor; by default `engine.vllm.tensor_parallel` where the cluster has GPUs, else 0.",
+    )
+    resources: dict[str, float] = Field(
+        default={}, description="Ray's custom resources for an actor, such as {accelerator_type:H100: 0.001}."
+    )
+    wait: float = Field(
+        default=600.0, gt=0, description="Most seconds without any running actor; then the run stops, resumable."
+    )
+
+
 class EngineSettings(Settings):
     """One model and the engine that runs it."""
 
     kind: EngineKind = Field(
-        default="transformers", description="transformers (embedded), vllm (fast), openai (any compatible server)."
+        default="transformers",
+        description="transformers (embedded), vllm (fast), openai (any server), ray or ray:vllm (many).",
     )
     model: str = Field(default="tiny", description="`tiny` (built in), a model folder, a hub name, or a served name.")
     revision: str = Field(default="", description="Revision of a hub name; the default branch if empty.")
@@ -108,7 +135,31 @@ class EngineSettings(Settings):
     openai: OpenAISettings = Field(default=OpenAISettings(), description="Settings of the `openai` kind.")
     vllm: VllmSettings = Field(default=VllmSettings(), description="Settings of the `vllm` kind.")
 
+    ray: RaySettings = Field(default=RaySettings(), description="Settings of the `ray` kind.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_inner(cls, value: Any) -> Any:
+        """`kind: ray:vllm` is short for kind ray with that inner engine."""
+        given = cast(dict[str, Any], value) if isinstance(value, dict) else {}
+        kind, own = given.get("kind"), given.get("ray", {})
+        if kind not in ("ray:transformers", "ray:vllm") or not isinstance(own, dict):
+            return value
+        return {**given, "kind": "ray", "ray": {**cast(dict[str, Any], own), "inner": kind.removeprefix("ray:")}}
+
+    @property
+    def shown(self) -> str:
+        """What rows and reports call the model."""
+        return f"{self.model} + {self.adapter}" if self.adapter else self.model
+
+    @property
+    def inner(self) -> EngineSettings:
+        """What runs the model: these settings, or those of each actor."""
+        return self.model_copy(update={"kind": self.ray.inner}) if self.kind == "ray" else self
+
     @property
     def in_flight(self) -> int:
         """Chains to keep going at a time: twice the largest batch, so that the engine never waits for a chain."""
+        if self.kind == "ray":
+            return self.concurrency or self.ray.actors * self.inner.in_flight
         return self.concurrency or 2 * (self.batch_size or (256 if self.kind == "vllm" else 32))

@@ -45,13 +45,25 @@ def find_model(name: str, revision: str = "") -> ModelFiles:
     return ModelFiles(name, folder, config, template, _fingerprint(folder, template, weights))
 
 
-def find_template(name: str) -> Path:
+def find_template(name: str, revision: str = "") -> Path:
     """The folder of a tokenizer with a chat template; weights are neither needed nor fetched."""
     folder = Path(name)
     if not folder.is_dir():
-        folder = _fetch(name, "", [pattern for pattern in READ_PATTERNS if pattern != "*.safetensors"])
+        folder = _fetch(name, revision, [pattern for pattern in READ_PATTERNS if pattern != "*.safetensors"])
     _check_settings(name, folder)
     return folder
+
+
+def under_adapter(fingerprint: str, adapter: str) -> str:
+    """The fingerprint of a model under the LoRA adapter in a folder; without one, its own. Raises InputError."""
+    if not adapter:
+        return fingerprint
+    folder = Path(adapter)
+    settings, weights = folder / "adapter_config.json", folder / "adapter_model.safetensors"
+    for file in (settings, weights):
+        if not file.is_file():
+            raise InputError(f"{adapter} is not a LoRA adapter", f"give a folder with an {file.name}")
+    return content_id(fingerprint, hashlib.sha256(settings.read_bytes()).hexdigest(), _sampled_sha(weights))
 
 
 def context_length(config: dict[str, Any], asked: int | None, name: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import os
 from collections.abc import Callable
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from cai.engine.protocol import Completion, OptionScores, OptionsUnsupported, Sampling, Turn
+from cai.engine.render import FIXED, PROBE
 from cai.engine.retry import Attempt, Patience, Retrier, seconds_to_wait
 from cai.engine.served import Answer, read_answer, refuse, score_options
-from cai.errors import InputError, RecordFault
+from cai.errors import InputError, RecordFault, Where
 from cai.seeds import content_id
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class OpenAIEngine:
         self.fingerprint = content_id("served", settings.base_url, settings.api, model)
         self.context_length = context_length
         self._settings, self._key, self._renderer = settings, key, renderer
+        self._agreement: asyncio.Task[None] | None = None
         self._client = AsyncOpenAI(
             api_key=key or "none", base_url=settings.base_url, max_retries=0, timeout=settings.timeout
         )
@@ -110,10 +113,35 @@ class OpenAIEngine:
             if any("\ud800" <= letter <= "\udfff" for letter in turn.content):
                 raise RecordFault("the text holds half a surrogate pair and cannot be sent")
         if self._renderer is not None:
+            self._agreement = self._agreement or asyncio.create_task(self._check_reading(self._renderer))
+            await self._agreement
             asked = {**asked, "prompt": list(self._renderer.prompt_ids(turns, prefill))}
         else:
             asked = {**asked, **_messages(turns, prefill)}
         return await self._retrier.run(lambda: self._attempt(asked))
+
+    async def _check_reading(self, renderer: ChatRenderer) -> None:
+        """Raise InputError where the server says that it reads a conversation as other tokens than we send.
+
+        vLLM and SGLang answer /tokenize; a server that does not cannot be checked.
+        """
+        import httpx
+
+        messages = [{"role": turn.role, "content": turn.content} for turn in PROBE]
+        asked = {"model": self.model, "messages": messages, "chat_template_kwargs": FIXED}
+        address = self._settings.base_url.rstrip("/").removesuffix("/v1") + "/tokenize"
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        try:
+            async with httpx.AsyncClient(timeout=self._settings.timeout) as client:
+                response = await client.post(address, json=asked, headers=headers)
+            tokens = response.json()["tokens"] if response.status_code == 200 else None
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            return
+        if isinstance(tokens, list) and tuple(tokens) != renderer.whole_ids(PROBE):
+            what = (
+                f"the served model {self.model} has another tokenizer or chat template than {self._settings.template}"
+            )
+            raise InputError(what, "name the served model's own folder", Where("engine.openai.template"))
 
     async def _attempt(self, asked: dict[str, Any]) -> Answer:
         import httpx

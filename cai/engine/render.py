@@ -20,6 +20,13 @@ from cai.records import Role
 FIXED = {"date_string": "26 Jul 2024", "enable_thinking": False}
 """Given to every template: the date some of them print, or a run would change overnight, and no hidden reasoning."""
 
+PROBE = (
+    Turn("user", "Is it 12:30 in Zürich?\n\tYes — or  no… <b> 東京 🙂"),
+    Turn("assistant", " I don't know; perhaps."),
+    Turn("user", "Then ask (politely) again!"),
+)
+"""A conversation that engines of one model must all read as the same tokens."""
+
 
 class Tokenizer(Protocol):
     """What is used of a `transformers` tokenizer."""
@@ -68,6 +75,10 @@ class ChatRenderer:
         for turn, trim, piece in zip(turns, trims, pieces[1:], strict=True):
             parts += [turn.content.strip() if trim else turn.content, piece]
         return "".join(parts) + prefill
+
+    def whole_ids(self, turns: tuple[Turn, ...]) -> tuple[int, ...]:
+        """Ids of that text tokenised in one piece, as a server does it."""
+        return self._encode(self.text(turns))
 
     def decode(self, ids: tuple[int, ...]) -> str:
         """The text of produced ids, its leading space kept; special tokens are left out."""

@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import Any, TypeVar
 
-from cai.errors import EngineDown, InputError, RecordFault
+from cai.errors import EngineDown, RecordFault
 
 T = TypeVar("T")
 
@@ -75,8 +74,6 @@ class Stepper:
         """vLLM's handle of the adapter in a folder; the same folder gives the same handle."""
         from vllm.lora.request import LoRARequest  # pyright: ignore[reportMissingImports]
 
-        if not (Path(folder) / "adapter_config.json").is_file():
-            raise InputError(f"{folder} is not a LoRA adapter", "give a folder with an adapter_config.json")
         with self._lock:
             if folder not in self._loras:
                 self._loras[folder] = LoRARequest(folder, len(self._loras) + 1, folder)

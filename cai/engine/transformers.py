@@ -11,7 +11,7 @@ import torch
 from cai.engine.batching.requests import Drawn, Scored, drawing, scoring
 from cai.engine.batching.runner import Runner
 from cai.engine.batching.scheduler import Scheduler
-from cai.engine.files import ModelFiles, context_length, find_model
+from cai.engine.files import ModelFiles, context_length, find_model, under_adapter
 from cai.engine.options import log_sum
 from cai.engine.protocol import Completion, ContextTooLong, OptionScores, Sampling, Turn
 from cai.engine.render import ChatRenderer, end_ids
@@ -35,7 +35,8 @@ def open_transformers(spec: EngineSettings, name: str, announce: Callable[[str],
     engine = TransformersEngine(
         files,
         load_model(files, spec.dtype, device, spec.adapter),
-        shown_name=spec.model,
+        shown_name=spec.shown,
+        adapter=spec.adapter,
         context_length=length,
         batch_size=spec.batch_size or SLOTS,
         kv_bytes=int(spec.kv_cache_gib * 2**30),
@@ -60,6 +61,7 @@ class TransformersEngine:
         model: Any,
         *,
         shown_name: str = "",
+        adapter: str = "",
         context_length: int,
         batch_size: int = 32,
         kv_bytes: int = 2**31,
@@ -67,7 +69,7 @@ class TransformersEngine:
         from transformers import AutoTokenizer
 
         self.model = shown_name or files.name
-        self.fingerprint = files.fingerprint
+        self.fingerprint = under_adapter(files.fingerprint, adapter)
         self.context_length: int | None = context_length
         tokenizer = cast(Any, AutoTokenizer.from_pretrained(files.folder))
         self.renderer = ChatRenderer(tokenizer, self.model)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from cai.engine.files import ModelFiles, context_length, find_model
+from cai.engine.files import ModelFiles, context_length, find_model, under_adapter
 from cai.engine.options import log_sum
 from cai.engine.protocol import Completion, ContextTooLong, OptionScores, Sampling, Turn
 from cai.engine.render import ChatRenderer, end_ids
@@ -39,7 +39,7 @@ def open_vllm(spec: EngineSettings, name: str) -> VllmEngine:
     check_installed()
     files = find_model(name, spec.revision)
     length = context_length(files.config, spec.context_length, name)
-    return VllmEngine(files, _start(files, spec, length), shown_name=spec.model, adapter=spec.adapter)
+    return VllmEngine(files, _start(files, spec, length), shown_name=spec.shown, adapter=spec.adapter)
 
 
 def check_installed() -> None:
@@ -67,7 +67,7 @@ class VllmEngine:
         from transformers import AutoTokenizer
 
         self.model = shown_name or files.name
-        self.fingerprint = content_id(files.fingerprint, "adapter", adapter) if adapter else files.fingerprint
+        self.fingerprint = under_adapter(files.fingerprint, adapter)
         self.context_length: int | None = engine.model_config.max_model_len
         self._files, self._engine, self._context = files, engine, int(engine.model_config.max_model_len)
         tokenizer = cast(Any, AutoTokenizer.from_pretrained(files.folder))

@@ -248,11 +248,47 @@ def test_completions_send_the_ids_of_the_template(model_folder: Callable[[str], 
             await engine.close()
             return reply, scores, fake.asked, engine.count_tokens(ask("a <|im_end|> b"))
 
-    reply, scores, asked, tokens = asyncio.run(run())
+    reply, scores, (tokenize, *asked), tokens = asyncio.run(run())
+    assert tokenize["messages"][0]["role"] == "user"
     assert (reply.text, reply.finish_reason) == (" yes", "length")
     assert len(asked[0]["prompt"]) == tokens
     assert asked[0]["prompt"].count(1) == 1
     assert (scores.logprobs, scores.bounded) == ((-0.5, -0.5), (False, True))
+
+
+@pytest.mark.parametrize("served", ["llama", "mistral"])
+def test_a_server_that_reads_other_tokens_than_the_template_gives_is_refused_by_name(
+    served: str, model_folder: Callable[[str], Path]
+) -> None:
+    """Asked once, however many requests there are."""
+    from transformers import AutoTokenizer
+
+    from cai.engine.render import PROBE, ChatRenderer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(model_folder(served))
+    tokens = ChatRenderer(tokenizer, served).whole_ids(PROBE)
+
+    def behave(number: int, content: dict[str, Any]) -> dict[str, Any]:
+        content.setdefault("messages", [{"content": "completion"}])
+        reply = {"choices": [{"text": "yes", "finish_reason": "stop"}]}
+        return reply if "prompt" in content else {"tokens": list(tokens)}
+
+    async def run() -> tuple[list[Any], int]:
+        async with running(behave) as fake:
+            own = settings(fake.base_url, api="completions", template=str(model_folder("llama")))
+            engine = open_openai(EngineSettings(kind="openai", model="m", openai=own), print)
+            asked = [engine.generate(ask(f"{number}"), Sampling(number)) for number in range(3)]
+            replies = await asyncio.gather(*asked, return_exceptions=True)
+            await engine.close()
+            return list(replies), len(fake.asked)
+
+    replies, asked = asyncio.run(run())
+    if served == "llama":
+        assert ([reply.text for reply in replies], asked) == (["yes"] * 3, 4)
+    else:
+        assert asked == 1
+        assert all(isinstance(reply, InputError) for reply in replies)
+        assert "the served model m has another tokenizer or chat template than" in str(replies[0])
 
 
 def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:

@@ -1,0 +1,271 @@
+"""Engines on a real Ray cluster: two machines are simulated on this one, engines and machines are killed."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cai.cli.engines import open_engine
+from cai.config.engine import EngineSettings, RaySettings
+from cai.engine import ContextTooLong, EngineFault, RecordFault, Sampling, Turn
+from cai.engine.ray_engine import RayEngine, join_cluster
+from cai.engine.render import ChatRenderer
+from cai.engine.scripted import ScriptedEngine
+from cai.errors import InputError
+from tests.cli.process import PLAIN, cai_here
+from tests.cli.test_critique import exports
+from tests.engine.small_models import build, byte_level
+
+pytestmark = pytest.mark.ray
+pytest.importorskip("ray", reason="the Ray step of CI installs it")
+CRITIQUE = ("critique", "--limit", "24", "--max-tokens", "16", "--rounds", "2", "-r", "r")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build("llama", tmp_path_factory.mktemp("model") / "random")
+
+
+@pytest.fixture(scope="module")
+def alone(model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What the run exports without Ray."""
+    folder = tmp_path_factory.mktemp("alone")
+    ended = cai_here(*CRITIQUE, "-m", str(model), cwd=folder)
+    assert ended.code == 0, ended.err
+    return exports(folder / "runs" / "r")
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two machines with one CPU each, and this process connected to them."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    quick = {"health_check_period_ms": 500, "health_check_timeout_ms": 2000, "health_check_failure_threshold": 4}
+    machines = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": quick, "include_dashboard": False}
+    )
+    machines.second = machines.add_node(num_cpus=1)
+    join_cluster(RaySettings(address=machines.address), print)
+    yield machines
+    ray.shutdown()
+    machines.shutdown()
+
+
+def grown(folder: Path) -> bool:
+    """Whether the run in a folder has stored some of its records."""
+    journal = folder / "runs" / "r" / "journal.sqlite-wal"
+    return journal.exists() and journal.stat().st_size > 30_000
+
+
+def actors_of(driver: int) -> list[int]:
+    """Process ids of the engines below a driver's process."""
+    parents: dict[int, int] = {}
+    found: list[int] = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            pid, words = int(place.name), (place / "cmdline").read_bytes()
+            parents[pid] = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue
+        if words.startswith(b"ray::EngineActor"):
+            found.append(pid)
+
+    def below(pid: int) -> bool:
+        return pid == driver or (pid in parents and below(parents[pid]))
+
+    return [pid for pid in found if below(pid)]
+
+
+def test_an_engine_killed_in_mid_run_changes_no_byte_of_the_export(
+    model: Path, alone: list[str], tmp_path: Path
+) -> None:
+    code = "import sys; sys.argv[0] = 'cai'; from cai.cli import main; main()"
+    words = [*CRITIQUE, "-m", str(model), "--engine", "ray", "engine.ray.address=local", "engine.concurrency=4"]
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        cwd=tmp_path,
+        env={**os.environ, **PLAIN},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while child.poll() is None and not (grown(tmp_path) and len(actors_of(child.pid)) == 2):
+        time.sleep(0.02)
+    assert child.poll() is None, child.communicate()[1]
+    os.kill(actors_of(child.pid)[0], signal.SIGKILL)
+    _, err = child.communicate(timeout=120)
+    assert child.returncode == 0, err
+    assert err.count("warning: an engine died") == 1
+    assert exports(tmp_path / "runs" / "r") == alone
+
+
+def test_a_machine_lost_in_mid_run_changes_no_byte_of_the_export(
+    cluster: Any, model: Path, alone: list[str], tmp_path: Path
+) -> None:
+    """Its engine waits for room, and starts on a machine that joins later, as an autoscaler would add one."""
+    lost = threading.Event()
+
+    def lose() -> None:
+        while not grown(tmp_path):
+            time.sleep(0.02)
+        cluster.remove_node(cluster.second, allow_graceful=False)
+        lost.set()
+        cluster.second = cluster.add_node(num_cpus=1)
+
+    losing = threading.Thread(target=lose, daemon=True)
+    losing.start()
+    words = [*CRITIQUE, "-m", str(model), "--engine", "ray", "engine.concurrency=4"]
+    ended = cai_here(*words, cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert lost.is_set()
+    losing.join()
+    assert "warning: an engine died" in ended.err
+    assert exports(tmp_path / "runs" / "r") == alone
+
+
+class Scripted(ScriptedEngine):
+    """A scripted engine that reads as a tokenizer does."""
+
+    def encode(self, turns: tuple[Turn, ...], prefill: str = "") -> tuple[int, ...]:
+        return ChatRenderer(byte_level(), "scripted").prompt_ids(turns, prefill)
+
+
+def pool(opener: Any, actors: int = 2) -> RayEngine:
+    spec = EngineSettings(kind="ray", model="scripted", ray=RaySettings(actors=actors, wait=60))
+    return RayEngine(spec, opener, ChatRenderer(byte_level(), "scripted"), print)
+
+
+def test_faults_and_answers_arrive_as_they_left(cluster: Any) -> None:
+    def opener(spec: EngineSettings) -> Any:
+        def answer(turns: tuple[Turn, ...], sampling: Sampling) -> str:
+            if turns[-1].content == "fault":
+                raise EngineFault("it may pass")
+            if turns[-1].content == "poison":
+                raise RecordFault("never")
+            return f"{spec.kind} {turns[-1].content} {sampling.seed}"
+
+        return Scripted(answer, lambda turns, options: [-1.0 * len(option) for option in options], context_length=9)
+
+    async def ask(text: str) -> Any:
+        return await engine.generate((Turn("user", text),), Sampling(7))
+
+    async def run() -> list[Any]:
+        asked = [ask("hello"), ask("fault"), ask("poison"), ask("long " * 20)]
+        return list(await asyncio.gather(*asked, return_exceptions=True))
+
+    engine = pool(opener)
+    answer, fault, poison, long = asyncio.run(run())
+    assert (answer.text, answer.usage.prompt_tokens) == ("transformers hello 7", 1)
+    assert [(type(error), str(error)) for error in (fault, poison)] == [
+        (EngineFault, "it may pass"),
+        (RecordFault, "never"),
+    ]
+    assert type(long) is ContextTooLong
+    scores = asyncio.run(engine.option_logprobs((Turn("user", "A or No?"),), ("A", "No")))
+    assert (scores.logprobs, scores.bounded) == ((-1.0, -2.0), (False, False))
+    assert engine.context_length == 9
+    asyncio.run(engine.close())
+
+
+def test_engines_that_are_not_the_same_are_refused_by_name(cluster: Any) -> None:
+    class ReadsOtherwise(Scripted):
+        def encode(self, turns: tuple[Turn, ...], prefill: str = "") -> tuple[int, ...]:
+            return (1, 2, 3)
+
+    def opener(spec: EngineSettings) -> Any:
+        return Scripted(lambda turns, sampling: "hello", model=f"process {os.getpid()}")
+
+    def reads_otherwise(spec: EngineSettings) -> Any:
+        return ReadsOtherwise(lambda turns, sampling: "hello")
+
+    async def ask_until_both_are_up() -> None:
+        for seed in range(3000):
+            await engine.generate((Turn("user", "hi"),), Sampling(seed))
+            await asyncio.sleep(0.02)
+
+    with pytest.raises(InputError, match=r"engine on .* has another tokenizer or chat template for scripted"):
+        pool(reads_otherwise, actors=1)
+    engine = pool(opener)
+    with pytest.raises(InputError, match=r"engines of one pool differ: fingerprint .* was asked first"):
+        asyncio.run(ask_until_both_are_up())
+    asyncio.run(engine.close())
+
+
+def test_a_model_that_no_actor_can_open_is_one_line(cluster: Any) -> None:
+    def opener(spec: EngineSettings) -> Any:
+        raise InputError("there is no such model", "give another one")
+
+    with pytest.raises(InputError, match=r"^there is no such model; give another one$"):
+        pool(opener)
+
+
+def test_new_weights_reach_every_engine_and_those_that_come_later(cluster: Any, model: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    weights = AutoModelForCausalLM.from_pretrained(model, dtype="float32")
+    with torch.no_grad():
+        for weight in weights.parameters():
+            weight.mul_(1 + 0.5 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+    turns = [(Turn("user", f"Is it kind? {number}"),) for number in range(8)]
+
+    async def replies(engine: Any) -> list[str]:
+        asked = (engine.generate(each, Sampling(0, max_tokens=8)) for each in turns)
+        return [reply.text for reply in await asyncio.gather(*asked)]
+
+    async def updated(engine: Any) -> tuple[list[str], str]:
+        await engine.update_weights(weights.state_dict().items())
+        return await replies(engine), engine.fingerprint
+
+    single = open_engine(EngineSettings(model=str(model)))
+    many: Any = open_engine(EngineSettings(kind="ray", model=str(model)))
+    before = asyncio.run(replies(single))
+    assert asyncio.run(replies(many)) == before
+    assert many.fingerprint == single.fingerprint
+    after = asyncio.run(updated(single))
+    assert asyncio.run(updated(many)) == after
+    assert after[0] != before
+    os.kill(actors_of(os.getpid())[0], signal.SIGKILL)
+    assert asyncio.run(replies(many)) == after[0]
+    for engine in (single, many):
+        asyncio.run(engine.close())
+
+
+def test_vllm_in_actors_answers_as_the_transformers_engine(cluster: Any, tmp_path: Path) -> None:
+    pytest.importorskip("vllm", reason="the vLLM step of CI installs it")
+    folder = str(build("llama", tmp_path / "model", num_key_value_heads=4, hidden_size=128))
+    turns = [(Turn("user", f"How do I take lamp {number} off the wall?"),) for number in range(6)]
+
+    async def told(engine: Any) -> tuple[list[str], list[tuple[float, ...]]]:
+        replies = await asyncio.gather(*(engine.generate(each, Sampling(0, 0.0, max_tokens=16)) for each in turns))
+        scores = await asyncio.gather(*(engine.option_logprobs(each, ("A", "B")) for each in turns))
+        await engine.close()
+        return [reply.text for reply in replies], [score.logprobs for score in scores]
+
+    single = asyncio.run(told(open_engine(EngineSettings(model=folder))))
+    spec = EngineSettings.model_validate({"kind": "ray:vllm", "model": folder, "vllm": {"kv_cache_gib": 0.1}})
+    many = asyncio.run(told(open_engine(spec)))
+    assert many[0] == single[0]
+    for ours, theirs in zip(single[1], many[1], strict=True):
+        assert theirs == pytest.approx(ours, abs=1e-3)
+
+
+def test_more_actors_than_a_machine_can_hold_are_refused() -> None:
+    """Runs last: it leaves the cluster that the others share."""
+    import ray
+
+    ray.shutdown()
+    with pytest.raises(InputError, match=r"engine\.ray\.actors: 5000 actors of 1 CPUs do not fit on this machine"):
+        join_cluster(RaySettings(actors=5000, address="local"), print)
+    with pytest.raises(InputError, match=r"engine\.ray\.address: there is no Ray cluster at 127\.0\.0\.1:9"):
+        join_cluster(RaySettings(address="127.0.0.1:9"), print)
+    assert not ray.is_initialized()
