@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.head_losses import Replies, loss_of
 from benchmarks.head_providers import make
 
+NO_GRADIENT, LOSSES = ("nograd", "entropy", "judge"), ("dpo", "grpo")
 SAMPLED = 128
 
 
@@ -71,7 +73,7 @@ class Case:
 
     def __init__(self, spec: dict[str, Any]) -> None:
         self.mode, self.device = spec["mode"], spec["device"]
-        self.call = make(spec["provider"])
+        self.call = make(spec["provider"], self.mode)
         dtype = getattr(torch, spec["dtype"])
         n, depth, vocab = spec["shape"]
         self.hidden_ND, self.weight_VD, self.targets_N = inputs(n, depth, vocab, dtype, self.device)
@@ -83,8 +85,9 @@ class Case:
         if self.mode == "masked":
             self.kept_N[torch.arange(self.targets_N.shape[0], device=self.device) % 4 != 0] = False
         self.compacts = spec["provider"] not in ("naive", "compiled")
-        self.hidden_ND.requires_grad_(self.mode != "nograd")
-        self.weight_VD.requires_grad_(self.mode not in ("nograd", "frozen"))
+        self.replies = Replies.of(self.targets_N)
+        self.hidden_ND.requires_grad_(self.mode not in NO_GRADIENT)
+        self.weight_VD.requires_grad_(self.mode not in (*NO_GRADIENT, "frozen"))
 
     def run(self) -> Tensor:
         """Scores (or a scalar), and gradients where the mode asks for them."""
@@ -92,13 +95,19 @@ class Case:
         hidden_ND, targets_N, upstream_N = self.hidden_ND, self.targets_N, self.upstream_N
         if self.mode == "masked" and self.compacts:
             hidden_ND, targets_N, upstream_N = (t[self.kept_N] for t in (hidden_ND, targets_N, upstream_N))
-        if self.mode == "nograd":
+        if self.mode in NO_GRADIENT:
             with torch.no_grad():
                 return self.call(hidden_ND, self.weight_VD, targets_N)
         out = self.call(hidden_ND, self.weight_VD, targets_N)
         if self.mode == "masked" and not self.compacts:
             out, upstream_N = out[self.kept_N], upstream_N[self.kept_N]
-        (out if out.dim() == 0 else (out * upstream_N).sum()).backward()
+        if out.dim() == 0:
+            loss = out
+        elif self.mode in LOSSES:
+            loss = loss_of(self.mode, out, self.replies)
+        else:
+            loss = (out * upstream_N).sum()
+        loss.backward()
         return out.detach()
 
     def errors(self, out: Tensor) -> dict[str, float]:
@@ -111,9 +120,15 @@ class Case:
         targets_S = self.targets_N[rows[picks]]
         true_S = logp_SV.gather(1, targets_S[:, None])[:, 0]
         found: dict[str, float] = {}
+        if self.mode in LOSSES:
+            self.upstream_N = self._true_upstream()
+        if out.dim() == 2:
+            true_entropy_S = -(logp_SV.exp() * logp_SV).sum(-1)
+            found["entropy_max"] = float((out[1, picks].double() - true_entropy_S).abs().max())
+            out = out[0]
         if out.dim() == 1:
             gap_S = (out[picks].double() - true_S).abs()
-            found = {"logp_max": float(gap_S.max()), "logp_rms": float(gap_S.square().mean().sqrt())}
+            found |= {"logp_max": float(gap_S.max()), "logp_rms": float(gap_S.square().mean().sqrt())}
         if self.hidden_ND.grad is not None:
             share_SV = -logp_SV.exp()
             share_SV[torch.arange(SAMPLED), targets_S] += 1
@@ -122,6 +137,18 @@ class Case:
         if self.weight_VD.grad is not None:
             found["weight_grad"] = self._weight_error(rows, weight)
         return found
+
+    def _true_upstream(self) -> Tensor:
+        """The loss's gradient by each log-prob, from float64 log-probs of all rows."""
+        weight = self.weight_VD.detach().double()
+        chunks = (
+            _true_logp(self.hidden_ND.detach()[rows].double(), weight, self.targets_N[rows])
+            for rows in torch.arange(len(self.targets_N), device=weight.device).split(256)
+        )
+        logp_N = torch.cat(list(chunks)).requires_grad_()
+        loss_of(self.mode, logp_N, self.replies).backward()
+        assert logp_N.grad is not None
+        return logp_N.grad
 
     def _weight_error(self, rows: Tensor, weight: Tensor) -> float:
         picks = self.targets_N[rows[:: max(1, rows.numel() // 64)]].unique()
@@ -134,6 +161,10 @@ class Case:
             true += (share * self.upstream_N[chunk, None].double()).T @ hidden
         assert self.weight_VD.grad is not None
         return _relative(self.weight_VD.grad[picks], true)
+
+
+def _true_logp(hidden_SD: Tensor, weight_VD: Tensor, targets_S: Tensor) -> Tensor:
+    return (hidden_SD @ weight_VD.T).log_softmax(-1).gather(1, targets_S[:, None])[:, 0]
 
 
 def _relative(got: Tensor, true: Tensor) -> float:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks.head_losses import in_the_loop
+
 Provider = Callable[..., Tensor]
 
 # Which plan of ours belongs to which mode; every other provider has one way.
-OURS = {"nograd": ("score",), "train": ("recompute", "cache"), "mean": ("recompute", "loop"), "frozen": ("frozen",)}
+OURS = {
+    "nograd": ("score",),
+    "train": ("recompute", "cache"),
+    "mean": ("recompute", "loop"),
+    "frozen": ("frozen",),
+    "masked": ("recompute", "cache"),
+    "entropy": ("score",),
+    "judge": ("letters",),
+    "dpo": ("recompute", "cache", "loop"),
+    "grpo": ("recompute", "cache", "loop"),
+}
 
 
 def naive(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
@@ -76,39 +89,95 @@ def ours(plan: str, engine: str) -> Provider:
     return score
 
 
-def loop(engine: str) -> Provider:
-    """The mean log-prob as a loss in the loop: a scalar."""
-    from cai.kernels import LossChunk, fused_token_loss
+def scores_of_letters(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, engine: str) -> Tensor:
+    """A judge's two letters at each position, both read off one walk. The peers' figure is for one letter only."""
+    from cai.kernels import candidate_logprobs
 
-    def score(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
-        def mean(chunk: LossChunk) -> tuple[Tensor, dict[str, Tensor]]:
-            return chunk.logp_N.sum() / targets_N.shape[0], {}
-
-        return fused_token_loss(hidden_ND, weight_VD, targets_N, mean, engine=engine)[0]
-
-    return score
+    return candidate_logprobs(hidden_ND, weight_VD, letters(targets_N, weight_VD.shape[0]), engine=engine)[:, 0]
 
 
-def make(name: str) -> Any:
-    """The provider called `name`, as `names` lists them."""
+def letters(targets_N: Tensor, vocab: int) -> Tensor:
+    """The target and its neighbour, [N, 2]."""
+    return torch.stack([targets_N, (targets_N + 1) % vocab], dim=1)
+
+
+def entropy_of(name: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """[2, N]: log-probs and the entropy of each position, from what the provider has of its own."""
+    if name == "naive":
+
+        def plain(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+            logp_NV = (hidden_ND @ weight_VD.T).float().log_softmax(-1)
+            return torch.stack([_at(logp_NV, targets_N), -(logp_NV.exp() * logp_NV).sum(-1)])
+
+        return plain
+    if name == "trl":
+        from trl.kernels.chunked_logprob import ChunkedLogProbFunction
+
+        def trl(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+            rest = (1.0, 32768, None, 1.0, ("entropy",))
+            found = ChunkedLogProbFunction.apply(hidden_ND, weight_VD, None, targets_N.long(), *rest)
+            return torch.stack([found[0], found[1]])
+
+        return trl
+    if name == "verl":
+        from verl.utils.kernel import linear_cross_entropy  # pyright: ignore
+
+        def verl(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+            return torch.stack(linear_cross_entropy(hidden_ND, weight_VD, targets_N.long(), 1.0, "none")[:2])
+
+        return verl
+    from cai.kernels import token_logprobs
+
+    engine = name.split(":")[2]
+
+    def fused(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+        found = token_logprobs(hidden_ND, weight_VD, targets_N, return_entropy="metric", engine=engine)
+        assert found.entropy_N is not None
+        return torch.stack([found.logp_N, found.entropy_N])
+
+    return fused
+
+
+def _at(logp_NV: Tensor, targets_N: Tensor) -> Tensor:
+    return logp_NV.gather(-1, targets_N.long()[:, None])[:, 0]
+
+
+def make(name: str, mode: str) -> Any:
+    """The provider called `name`, as `names` lists them, for a mode."""
     peers: dict[str, Any] = {"compiled": _compiled, "trl": _trl, "liger": _liger, "cce": _cce, "verl": _verl}
+    if mode == "entropy":
+        return entropy_of(name)
     if name == "naive":
         return naive
     if name in peers:
         return peers[name]()
     _, plan, engine = name.split(":")
-    return loop(engine) if plan == "loop" else ours(plan, engine)
+    if plan == "letters":
+        return partial(scores_of_letters, engine=engine)
+    return in_the_loop(mode, engine) if plan == "loop" else ours(plan, engine)
+
+
+MODULES = {"compiled": "torch", "trl": "trl", "liger": "liger_kernel", "cce": "cut_cross_entropy", "verl": "verl"}
+NO_ENTROPY = ("compiled", "liger", "cce")
+
+
+def absent(mode: str, device: str) -> dict[str, str]:
+    """Peers that are not measured, each with the reason."""
+    found: dict[str, str] = {}
+    for name, module in MODULES.items():
+        if find_spec(module) is None:
+            found[name] = f"{module} is not installed"
+        elif device != "cuda" and name != "trl":
+            found[name] = "needs a GPU" if name != "compiled" else "compiled on a GPU only"
+        elif mode == "entropy" and name in NO_ENTROPY:
+            found[name] = "returns no entropy"
+    return found
 
 
 def names(mode: str, device: str) -> list[str]:
     """Providers to measure in this mode on this device."""
-    peers: list[str] = []
-    modules = {"compiled": "torch", "trl": "trl", "liger": "liger_kernel", "cce": "cut_cross_entropy", "verl": "verl"}
-    for name, module in modules.items():
-        # Without a GPU the peers' Triton kernels do not run (TRL folds its tiles in torch); compiling is for GPUs.
-        if find_spec(module) and (device == "cuda" or name == "trl"):
-            peers.append(name)
+    left_out = absent(mode, device)
     engines = ("triton", "cublas", "cublas-rounded") if device == "cuda" else ("torch",)
-    plans = OURS["train" if mode == "masked" else mode]
     # Ours right beside naive: what has to be compared is measured closest in time.
-    return ["naive", *(f"ours:{plan}:{engine}" for plan in plans for engine in engines), *peers]
+    mine = [f"ours:{plan}:{engine}" for plan in OURS[mode] for engine in engines]
+    return ["naive", *mine, *(name for name in MODULES if name not in left_out)]

@@ -19,14 +19,24 @@ from typing import Any
 
 import torch
 
-from benchmarks.head_providers import names
+from benchmarks.head_providers import absent, names
 
 ROOT = Path(__file__).parent
-MODES = ("nograd", "train", "mean", "frozen", "masked")
+MODES = ("nograd", "train", "mean", "frozen", "masked", "entropy", "judge", "dpo", "grpo")
 CPU_SHAPES = ((4096, 512, 32768),)
 GPU_HEADS = ((896, 151936), (2048, 256000), (4096, 128256), (4096, 32000))
 GPU_TOKENS = (512, 2048, 8191, 8192, 16384, 65536)
-PRODUCTS = {"nograd": 1, "train": 3, "mean": 3, "frozen": 2, "masked": 3}  # useful head products of a mode
+PRODUCTS = {
+    "nograd": 1,
+    "train": 3,
+    "mean": 3,
+    "frozen": 2,
+    "masked": 3,
+    "entropy": 1,
+    "judge": 1,
+    "dpo": 3,
+    "grpo": 3,
+}  # useful head products of a mode
 MODE_SECONDS = 600.0
 
 
@@ -93,6 +103,7 @@ def run(out: Path, device: str, modes: list[str], repeats: int, threads: int) ->
             book["ceilings"][at] = ceilings(shape, device, getattr(torch, dtype))
         for mode in modes:
             start = time.monotonic()
+            book.setdefault("left_out", {})[mode] = absent(mode, device)
             for provider in names(mode, device):
                 key = f"{mode} {at} {provider}"
                 if book["rows"].get(key, {}).get("status") == "measured" or time.monotonic() - start > MODE_SECONDS:
@@ -140,6 +151,11 @@ def table(book: dict[str, Any]) -> str:
             f"{row['extra_mb'] - row['gradients_mb']:7.0f} {row.get('logp_max', float('nan')):9.1e} "
             f"{row.get('weight_grad', float('nan')):8.1e}"
         )
+    lines += [
+        f"not measured, {mode}: {name}: {why}"
+        for mode, of in book.get("left_out", {}).items()
+        for name, why in of.items()
+    ]
     return "\n".join(lines)
 
 

@@ -13,7 +13,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cai.cli import critique_job, label_job
 from cai.cli.engines import open_engine
@@ -40,13 +40,16 @@ REPLY_TOKENS = 96
 class Sizes:
     """How much of everything one seed has. Requests for training and for testing are of different splits."""
 
-    red: int = 320
-    """Training requests that a helpful-only model should not meet."""
-    plain: int = 320
-    """Training requests without harm."""
+    red: int = 400
+    """Training requests that a helpful-only model should not meet, for revisions."""
+    plain: int = 400
+    """Training requests without harm, for the base model's own replies."""
+    red_pairs: int = 640
+    """Red-team requests for preferences: the same ones and more."""
+    plain_pairs: int = 320
     inverted: int = 160
     """Training requests under the inverted constitution."""
-    samples: int = 4
+    samples: int = 2
     """Replies compared for each request."""
     test_red: int = 150
     test_harmless: int = 150
@@ -78,10 +81,10 @@ class Bench:
         key = content_id("training-testbed", find_model(str(TINY)).fingerprint, *asdict(sizes).values())
         return cls(work / key[:12] / f"seed-{seed}", seed, sizes)
 
-    def training_requests(self, red: bool) -> Path:
+    def training_requests(self, name: Literal["red", "plain", "red_pairs", "plain_pairs"]) -> Path:
         """Requests to train on; only whether they are red-team requests is known of them, as in the paper."""
-        kinds, count = (RED, self.sizes.red) if red else (PLAIN, self.sizes.plain)
-        return self._write("red" if red else "plain", prompts("train", count, self.seed, kinds))
+        count: int = getattr(self.sizes, name)
+        return self._write(name, prompts("train", count, self.seed, RED if name.startswith("red") else PLAIN))
 
     def inverted_requests(self) -> Path:
         """Requests of all kinds."""

@@ -67,7 +67,7 @@ def cells(bench: Bench, found: dict[str, Any]) -> Iterator[str]:
 
     found[BASE] = bench.replies(BASE, "tiny")
     yield BASE
-    red, plain = bench.training_requests(red=True), bench.training_requests(red=False)
+    red, plain = bench.training_requests("red"), bench.training_requests("plain")
     revised = bench.critique("red", "harmless-only", red)
     drafts = bench.critique("plain", "placebo", plain)
     supervised = {**SUPERVISED, "replay": str(drafts), "replay_share": 0.5}
@@ -76,8 +76,8 @@ def cells(bench: Bench, found: dict[str, Any]) -> Iterator[str]:
 
     start = bench.model(last)
     pairs = [
-        bench.label("pairs", "harmless-only", red, start),
-        bench.label("pairs-plain", "helpful-only", plain, start),
+        bench.label("pairs", "harmless-only", bench.training_requests("red_pairs"), start),
+        bench.label("pairs-plain", "helpful-only", bench.training_requests("plain_pairs"), start),
     ]
     for method in METHODS:
         chosen = {"keep_best": False, **PREFERENCE[method]}
