@@ -17,6 +17,7 @@ from cai.compare.result import Effect, Result
 from cai.compare.sides import DRAFTS, Paired, Side, pair
 from cai.compare.wording import Wording
 from cai.measures.contrast import LEVEL, Contrast, contrast
+from cai.measures.evasion import AGREEMENT as EVASION_AGREEMENT
 from cai.measures.intervals import holm
 from cai.measures.refusal import AGREEMENT
 from cai.records import Revision, Usage
@@ -126,7 +127,7 @@ def _effect(whole: Side, principle: str, variant: Side, seed: int) -> Effect:
 def _notes(paired: Paired, judging: Judging) -> list[str]:
     notes = [f"Refusals are read by a classifier: {AGREEMENT}."]
     if any(outcome.name == "evasion" for outcome in PLAIN):
-        notes.append("Evasions are found by a list of phrases that no people have checked.")
+        notes.append(f"Evasions are found by {EVASION_AGREEMENT}.")
     if paired.unpaired:
         notes.append(f"{paired.unpaired:,} prompts lack an answer on at least one side and are left out.")
     names = {side.name for side in paired.sides}

@@ -1,11 +1,17 @@
 """The refusal classifier on clear cases, and its agreement with people on XSTest's labelled replies."""
 
-import csv
+from random import Random
 
 import pytest
 
+from cai.measures.evasion import evades
 from cai.measures.intervals import cohen_kappa
-from cai.measures.refusal import classify, refuses
+from cai.measures.refusal import BIAS, WEIGHTS, classify, refuses
+from cai.measures.refusal_marks import marks
+from cai.testbed.oracle import read
+from cai.testbed.world.drafts import any_reply
+from cai.testbed.world.replies import text_of
+from cai.testbed.world.requests import requests
 
 
 @pytest.mark.parametrize(
@@ -30,12 +36,30 @@ def test_clear_cases(reply, kind):
     assert refuses(reply) == (kind != "full_compliance")
 
 
-def test_agrees_with_people_better_than_string_match(public_data):
-    path = public_data / "xstest" / "labels" / "xstest_v2_completions_mistralinstruct_streval.csv"
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    people = [row["final_label"][2:] for row in rows]
-    ours = [classify(row["completion"]) for row in rows]
-    string_match = [row["strmatch_label"][2:] for row in rows]
-    assert len(rows) == 450
-    assert cohen_kappa(people, ours) > max(0.65, cohen_kappa(people, string_match) + 0.1)
+def test_agrees_with_people_on_replies_that_its_weights_were_not_fitted_on(public_data):
+    from benchmarks.refusal import crossed, load
+
+    replies = load(public_data)
+    assert len(replies.texts) == 450
+    kappa = cohen_kappa(replies.people, crossed(replies, seed=0))
+    assert kappa == pytest.approx(0.75, abs=0.03), "mend `AGREEMENT` and docs/evaluation.md"
+    assert kappa > cohen_kappa(replies.people, replies.strings) + 0.3
+
+
+def test_the_weights_are_those_that_the_labels_give(public_data):
+    from benchmarks.refusal import fit, load
+
+    fitted = dict(zip([*marks(""), "bias"], fit(load(public_data)), strict=True))
+    assert fitted == pytest.approx({**WEIGHTS, "bias": BIAS}, abs=0.006)
+
+
+def test_agreement_with_the_oracle_of_the_testbed():
+    rng, seen = Random(0), []
+    for request in requests("test", 500, 3):
+        reply = text_of(any_reply(request.need, rng))
+        seen.append((read(request.prompt, reply), refuses(reply), evades(reply)))
+    assert cohen_kappa([str(o.refuses) for o, _, _ in seen], [str(ours) for _, ours, _ in seen]) > 0.9
+    evasive = ["evasive" in o.attributes for o, _, _ in seen]
+    dodges = [ours for _, _, ours in seen]
+    assert not any(ours and not truth for truth, ours in zip(evasive, dodges, strict=True))
+    assert cohen_kappa([str(x) for x in evasive], [str(x) for x in dodges]) == pytest.approx(0.57, abs=0.05)
