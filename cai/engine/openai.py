@@ -159,7 +159,9 @@ class OpenAIEngine:
             refuse(error.status_code, self._without_key(error.response.text), limited_for=wait)
         except (APIConnectionError, OpenAIError, httpx.HTTPError, UnicodeError) as error:
             cause = error.__cause__ or error
-            raise Attempt(self._without_key(f"{type(cause).__name__}: {cause}")) from None
+            # By name: versions of the client library differ in the library below it.
+            reached = type(cause).__name__ != "ConnectError"
+            raise Attempt(self._without_key(f"{type(cause).__name__}: {cause}"), reached=reached) from None
         return read_answer(self._without_key(body), chat=chat)
 
     def _without_key(self, text: str) -> str:

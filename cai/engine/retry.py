@@ -17,19 +17,24 @@ FREE_RETRIES = 100
 
 
 class Attempt(EngineFault):
-    """One attempt failed in a way that may pass. `limited` says the server asked to slow down, `wait` for how long."""
+    """One attempt failed in a way that may pass. `limited` says the server asked to slow down, `wait` for how long.
 
-    def __init__(self, reason: str, *, limited: bool = False, wait: float | None = None) -> None:
+    `reached` is False where there was no server to send the request to.
+    """
+
+    def __init__(self, reason: str, *, limited: bool = False, wait: float | None = None, reached: bool = True) -> None:
         super().__init__(reason)
-        self.limited, self.wait = limited, wait
+        self.limited, self.wait, self.reached = limited, wait, reached
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """`attempts` per request, each at most `timeout` seconds; waits double from `first_wait` to `longest_wait`.
 
-    In a whole run at most 100 retries plus `retry_share` per request. The server counts as down once `breaker`
-    attempts in a row failed and nothing succeeded for `breaker_seconds`.
+    An attempt that did not reach a server is none at this request: were it one, a server that went away would cost the
+    records that were in flight. In a whole run at most 100 retries plus `retry_share` per request. The server counts
+    as down once `breaker` attempts in a row failed, `attempts` where it is not reached, and nothing succeeded for
+    `breaker_seconds`.
     """
 
     attempts: int
@@ -60,8 +65,8 @@ class Retrier:
         if not self._requests:
             self._last_success = time.monotonic()
         self._requests += 1
-        number, fault = 0, Attempt("not tried")
-        while number < self._patience.attempts:
+        number, tried, fault = 0, 0, Attempt("not tried")
+        while tried < self._patience.attempts:
             number += 1
             await self._wait_for_turn()
             try:
@@ -75,11 +80,12 @@ class Retrier:
                 self._failed_in_row, self._last_success = 0, time.monotonic()
                 return result
             self._count(fault)
-            if number < self._patience.attempts:
+            tried += fault.reached
+            if tried < self._patience.attempts:
                 await self._back_off(number, fault)
         if fault.limited:
-            raise self._stop(f"the server still limits us after {number} attempts at one request ({fault})")
-        raise RecordFault(f"no answer in {number} attempts: {fault}")
+            raise self._stop(f"the server still limits us after {tried} attempts at one request ({fault})")
+        raise RecordFault(f"no answer in {tried} attempts: {fault}")
 
     async def _wait_for_turn(self) -> None:
         while self._down is None and (left := self._not_before - time.monotonic()) > 0:
@@ -104,7 +110,8 @@ class Retrier:
             return
         self._failed_in_row += 1
         silence = time.monotonic() - self._last_success
-        if self._failed_in_row >= self._patience.breaker and silence >= self._patience.breaker_seconds:
+        enough = self._patience.breaker if fault.reached else min(self._patience.breaker, self._patience.attempts)
+        if self._failed_in_row >= enough and silence >= self._patience.breaker_seconds:
             raise self._stop(f"{self._failed_in_row} attempts in a row failed for {silence:.0f} s ({fault})")
 
     def _stop(self, reason: str) -> EngineDown:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cai.engine.files import context_length, find_model
+from cai.engine.files import context_length, find_model, under_adapter
 from cai.errors import InputError
 
 
@@ -90,6 +90,21 @@ def test_the_fingerprint_follows_weights_template_and_settings_but_not_the_place
             content[-2] ^= 1
             (moved / file).write_bytes(content)
     assert len(seen) == 5
+
+
+def test_a_model_under_an_adapter_is_another_one_by_the_adapters_content(tmp_path: Path) -> None:
+    names = ("adapter_config.json", "adapter_model.safetensors")
+    for place, content in (("a", b"1"), ("copy", b"1"), ("b", b"2")):
+        (tmp_path / place).mkdir()
+        for name in names:
+            (tmp_path / place / name).write_bytes(content)
+    a, copy, b = (under_adapter("base", str(tmp_path / place)) for place in ("a", "copy", "b"))
+    assert under_adapter("base", "") == "base"
+    assert a == copy
+    assert len({"base", a, b, under_adapter("other", str(tmp_path / "a"))}) == 4
+    (tmp_path / "b" / names[1]).unlink()
+    with pytest.raises(InputError, match=r"b is not a LoRA adapter; give a folder with an adapter_model\.safetensors"):
+        under_adapter("base", str(tmp_path / "b"))
 
 
 def test_the_context_is_at_most_what_the_model_states() -> None:

@@ -178,6 +178,24 @@ def test_a_dead_server_opens_the_breaker_and_is_left_alone() -> None:
     with_server(lambda n, c: "error-500", work, breaker=10, breaker_seconds=0.1, first_wait=0.2, attempts=50)
 
 
+def test_a_server_that_goes_away_costs_no_record_and_stops_the_run() -> None:
+    """It answers three requests and is gone: every other one ends in EngineDown, none as its own record's fault."""
+
+    async def run() -> list[Any]:
+        async with running(lambda n, content: echo(content)) as fake:
+            engine = OpenAIEngine("m", settings(fake.base_url, attempts=2, breaker=1000, breaker_seconds=0.3), KEY)
+            done = [await engine.generate(ask(str(number)), Sampling(0)) for number in range(3)]
+        later = (engine.generate(ask(str(number)), Sampling(0)) for number in range(30))
+        lost = await asyncio.gather(*later, return_exceptions=True)
+        await engine.close()
+        return [*done, *lost]
+
+    results = asyncio.run(run())
+    assert [reply.text for reply in results[:3]] == ["re: 0", "re: 1", "re: 2"]
+    assert {type(result) for result in results[3:]} == {EngineDown}
+    assert "run the same command again to go on" in str(results[-1])
+
+
 def test_a_run_has_a_budget_of_retries() -> None:
     async def work(engine: OpenAIEngine, fake: FakeServer) -> None:
         with pytest.raises(EngineDown, match="retries for"):
