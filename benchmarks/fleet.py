@@ -87,6 +87,8 @@ class Totals:
 
     seconds: float = 0.0
     first_seconds: float = math.inf
+    most_seconds: float = 0.0
+    """When nine chains in ten had ended: before the fleet began to run dry."""
     chains: int = 0
     steps: int = 0
     busy_seconds: float = 0.0

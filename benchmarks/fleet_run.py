@@ -73,6 +73,8 @@ class _Free:
     def _end(self) -> None:
         self.totals.chains += 1
         self.totals.first_seconds = min(self.totals.first_seconds, self.env.now)
+        if self.totals.chains == math.ceil(0.9 * len(self.chains)):
+            self.totals.most_seconds = self.env.now
         if self.totals.chains == len(self.chains):
             self.finished.succeed()
             self._wake()

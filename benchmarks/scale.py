@@ -131,36 +131,44 @@ class Failing:
 
 
 def failures(in_flight: int = 512) -> list[Failing]:
-    """Lost share = (half of a chain's stay + restart) / time between an engine's failures.
+    """Lost share = (age of a chain in flight + restart) / time between an engine's failures.
 
-    A chain stays in_flight / (chains a second) (Little's law); a failure loses, on average, half of what each chain in
-    flight has cost. The simulation tests the formula where failures are frequent enough to be seen.
+    A chain stays in_flight / (chains a second) (Little's law); one met in flight has, on average, stay * (1 + cv^2) / 2
+    behind it, cv being the coefficient of variation of stays: long ones are met more often. The simulation tests the
+    formula where failures are frequent enough to be seen.
     """
     found = list[Failing]()
     for model in (LLAMA_8B, LLAMA_70B):
         chains = workload(ours, FEW_SHOTS)
-        stay = in_flight * gpu_seconds(model, chains) / model.gpus
+        age = in_flight * gpu_seconds(model, chains) / model.gpus * _age_of_stay(chains)
         hardware = GPU_HOURS_BETWEEN_FAILURES / model.gpus
         for what, hours in (("hardware, published rate", hardware), ("spot machines, assumed", SPOT_HOURS)):
-            found.append(Failing(model.name, what, hours, _lost(stay, hours), None))
-        found.append(_tested(model, chains))
+            found.append(Failing(model.name, what, hours, _lost(age, hours), None))
+        found.append(_tested(model))
     return found
 
 
-def _lost(stay: float, hours: float) -> float:
-    return (stay / 2 + RESTART_SECONDS) / (hours * 3600)
+def _lost(age: float, hours: float, restart: float = RESTART_SECONDS) -> float:
+    return (age + restart) / (hours * 3600)
 
 
-def _tested(model: Published, chains: Sequence[Sequence[Call]], in_flight: int = 32, seeds: int = 4) -> Failing:
-    """A failure of each of four engines every eight stays of a chain and its restart."""
-    fleet = Fleet(4, engine_shape(model), in_flight=in_flight)
+def _age_of_stay(chains: Sequence[Sequence[Call]]) -> float:
+    """Mean age of a chain met in flight over the mean stay, stays being as long as the chain's replies."""
+    replies = [sum(call.reply for call in chain) for chain in chains]
+    return sum(length**2 for length in replies) * len(replies) / sum(replies) ** 2 / 2
+
+
+def _tested(model: Published, in_flight: int = 32, seeds: int = 3) -> Failing:
+    """Four engines that fail every twelve stays of a chain and restart in half of one: enough failures to count."""
+    fleet, chains = Fleet(4, engine_shape(model), in_flight=in_flight), workload(ours, FEW_SHOTS, 4000)
     calm = simulate(fleet, chains)
-    stay = in_flight / (calm.chains_per_second / fleet.engines)
-    hours = 8 * (stay + RESTART_SECONDS) / 3600
-    failing = replace(fleet, failure_seconds=hours * 3600, restart_seconds=RESTART_SECONDS)
-    rough = [simulate(failing, chains, seed=seed).seconds for seed in range(seeds)]
-    lost = 1 - calm.seconds * seeds / sum(rough)
-    return Failing(model.name, f"{in_flight} in flight, to test the formula", hours, _lost(stay, hours), lost)
+    stay = in_flight * fleet.engines * calm.most_seconds / (0.9 * len(chains))
+    failing = replace(fleet, failure_seconds=12 * stay, restart_seconds=stay / 2)
+    rough = [simulate(failing, chains, seed=seed).most_seconds for seed in range(seeds)]
+    lost = 1 - calm.most_seconds * seeds / sum(rough)
+    hours = (failing.failure_seconds + failing.restart_seconds) / 3600
+    formula = _lost(stay * _age_of_stay(chains), hours, stay / 2)
+    return Failing(model.name, "every 12 stays, to test the formula", hours, formula, lost)
 
 
 def main() -> None:
@@ -195,7 +203,7 @@ def main() -> None:
     lost = failures()
     for fail in lost:
         simulated = "" if fail.lost_simulated is None else f"{fail.lost_simulated:.2%} simulated"
-        between = f"{fail.hours_between:10,.1f} h between"
+        between = f"{fail.hours_between:10,.3f} h between"
         print(f"{fail.model:4} {fail.what:38} {between} {fail.lost_by_formula:.5%} lost by formula {simulated}")
     tables = {"costs": found, "engines": alone, "failures": lost}
     write_results(args.out, began, {name: [asdict(row) for row in rows] for name, rows in tables.items()})
