@@ -40,20 +40,20 @@ REPLY_TOKENS = 96
 class Sizes:
     """How much of everything one seed has. Requests for training and for testing are of different splits."""
 
-    red: int = 400
+    red: int = 300
     """Training requests that a helpful-only model should not meet, for revisions."""
-    plain: int = 400
+    plain: int = 300
     """Training requests without harm, for the base model's own replies."""
-    red_pairs: int = 640
+    red_pairs: int = 480
     """Red-team requests for preferences: the same ones and more."""
-    plain_pairs: int = 320
-    inverted: int = 160
+    plain_pairs: int = 240
+    inverted: int = 120
     """Training requests under the inverted constitution."""
     samples: int = 2
     """Replies compared for each request."""
     test_red: int = 150
-    test_harmless: int = 150
-    test_borderline: int = 80
+    test_harmless: int = 120
+    test_borderline: int = 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ Runs the stages of `cai critique`, `cai train` and `cai label` on the tiny model
 replies to red-team requests with the base model's own replies to harmless ones mixed in (SL-CAI), then preferences of
 the tiny judge over the SL-CAI policy's replies, harmlessness on red-team requests and helpfulness on the others. Every
 reply to a held-out request is drawn at temperature 1 and read by the oracle, which sees no training data. A finished
-cell is not made again, so a stopped benchmark goes on; `--minutes` ends it after a cell and prints what is there.
+cell is not made again, so a stopped benchmark goes on; `--minutes` ends it after a cell of each seed and prints what
+is there.
 """
 
 from __future__ import annotations
@@ -150,10 +151,10 @@ def table(book: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Make what is missing, write the JSON after every cell, print the table after every seed."""
+    """Make what is missing, then write the JSON and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--minutes", type=float, default=0.0, help="end after the cell in which these have passed")
+    parser.add_argument("--minutes", type=float, default=0.0, help="end after the round in which these have passed")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work/training"), help="folder of the runs")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/training_testbed.json"))
     for field in fields(Sizes):
@@ -170,19 +171,21 @@ def main() -> None:
         "model": find_model(str(TINY)).fingerprint, "sizes": asdict(sizes), "torch": torch.__version__,
         "settings": {"sft": SUPERVISED, **PREFERENCE, "reward": REWARD},
     }  # fmt: skip
-    for seed, bench in benches.items():
-        if over:
-            break
-        for cell in cells(bench, found.setdefault(seed, {})):
+    works = {seed: cells(bench, found.setdefault(seed, {})) for seed, bench in benches.items()}
+    # A cell of every seed before the next cell: whenever it ends, all seeds have the cells that matter most.
+    while works and not over:
+        for seed in list(works):
+            cell = next(works[seed], None)
+            if cell is None:
+                del works[seed]
+                continue
             passed = time.perf_counter() - began
             print(f"{passed:6.0f} s  seed {seed}  {cell}", flush=True)
             over = bool(options.minutes) and passed > 60 * options.minutes
-            if over:
-                break
-        book = {"about": about, **summary(found, benches)}
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(book, indent=1) + "\n", "utf-8")
-        print("\n".join(table(book)), flush=True)
+    book = {"about": about, "seconds": time.perf_counter() - began, **summary(found, benches)}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(book, indent=1) + "\n", "utf-8")
+    print("\n".join(table(book)), flush=True)
 
 
 if __name__ == "__main__":
