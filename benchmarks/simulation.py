@@ -64,7 +64,7 @@ def fit(table: Table) -> tuple[StepCost, float]:
     return StepCost(float(step), float(token), float(context), float(prefill)), float(np.median(errors))
 
 
-def step_table(engine: Any, drawn: int = 24) -> Table:
+def step_table(engine: Any, drawn: int = 12) -> Table:
     """Steps of batches of equal requests with random tokens, after one batch that warms up."""
     from benchmarks.vllm_parts import Request, run_bare
 

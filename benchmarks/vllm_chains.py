@@ -191,7 +191,7 @@ def measure(model: str, count: int) -> list[Figure]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="tiny,3M,100M", help="tiny, or a random model: " + ", ".join(SHAPES))
-    parser.add_argument("--prompts", type=int, help="by default 256, and 64 for the 100M model")
+    parser.add_argument("--prompts", type=int, help="by default 512, and 96 for the 100M model")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "vllm-chains.json")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -199,7 +199,7 @@ def main() -> None:
     found = list[Figure]()
     began = conditions()
     for model in args.models.split(","):
-        found += measure(model, args.prompts or (64 if model == "100M" else 256))
+        found += measure(model, args.prompts or (96 if model == "100M" else 512))
     print()
     for one in found:
         print(f"{one.model:6} {one.what:40} {one.value:7.3f}   goal {one.goal:8} {'met' if one.met else 'NOT met'}")

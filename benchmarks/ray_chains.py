@@ -1,0 +1,139 @@
+"""What Ray adds: chains on one and two actors, beside one and two plain processes with the same engines.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.ray_chains [--prompts 128]
+
+Two-round chains with spread reply lengths on the 3M random model in vLLM, journal on disk. One actor is compared with
+an engine in this process; two actors, asked by one driver with one journal, with two processes that have half of the
+prompts each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.conditions import conditions, write_results
+from benchmarks.vllm_chains import HEAVY, WORK, plan_of, shares
+from benchmarks.vllm_models import random_model
+from cai.config.engine import EngineSettings, RaySettings, VllmSettings
+from cai.critique.loop import Parts
+from cai.critique.stage import STAGE, criticise, identity
+from cai.engine.protocol import Completion, Sampling, Turn
+from cai.records import Prompt
+from cai.store import open_run
+
+MODEL = "3M"
+
+
+class Spread:
+    """An engine whose replies are as long as the call's seed says."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def generate(self, turns: tuple[Turn, ...], sampling: Sampling, *, prefill: str = "") -> Completion:
+        sampling = replace(sampling, max_tokens=HEAVY.of(sampling))
+        return await self.inner.generate(turns, sampling, prefill=prefill)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One way of running the same prompts."""
+
+    name: str
+    seconds: float
+    chains_per_second: float
+    cached_share: float
+
+
+def spec(kind: Any, actors: int = 1) -> EngineSettings:
+    return EngineSettings(
+        kind=kind,
+        model=str(random_model(MODEL, WORK)),
+        context_length=2048,
+        vllm=VllmSettings(kv_cache_gib=1.0),
+        ray=RaySettings(inner="vllm", actors=actors, address="local"),
+    )
+
+
+async def stage(engine: Any, asked: list[Prompt]) -> tuple[float, float]:
+    """Seconds of the stage over these prompts, and the cached share of prompt tokens."""
+    spread, plan = Spread(engine), plan_of(MODEL, 0)
+    parts = Parts(spread, spread, spread)
+    with (
+        tempfile.TemporaryDirectory(dir=WORK) as folder,
+        open_run(Path(folder), "run", stage=STAGE, identity=identity(parts, plan)) as run,
+    ):
+        began = time.perf_counter()
+        counts = await criticise(run, asked, parts, plan, concurrency=512, total=len(asked))
+        seconds = time.perf_counter() - began
+    assert counts.ok == len(asked), counts
+    return seconds, counts.usage.cached_tokens / counts.usage.prompt_tokens
+
+
+def measured(name: str, settings: EngineSettings, count: int) -> Ran:
+    """Open, warm up on other prompts, run, close."""
+    from cai.cli.engines import open_engine
+
+    async def go() -> tuple[float, float]:
+        engine = open_engine(settings)
+        try:
+            await stage(engine, shares(count + 16)[count:])
+            return await stage(engine, shares(count))
+        finally:
+            await engine.close()
+
+    seconds, cached = asyncio.run(go())
+    return shown(Ran(name, seconds, count / seconds, cached))
+
+
+def two_processes(count: int) -> Ran:
+    """Two processes with half of the prompts each, begun together; the time of the slower one."""
+    from benchmarks.simulation import run_processes
+
+    told = run_processes(2, count)
+    seconds = max(one["seconds"] for one in told)
+    cached = sum(one["cached_tokens"] for one in told) / sum(one["prompt_tokens"] for one in told)
+    return shown(Ran("two processes", seconds, count / seconds, cached))
+
+
+def shown(ran: Ran) -> Ran:
+    print(
+        f"{ran.name:24} {ran.seconds:7.1f} s {ran.chains_per_second:7.2f} chains/s {ran.cached_share:4.0%} cached",
+        flush=True,
+    )
+    return ran
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prompts", type=int, default=128)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "ray-chains.json")
+    args = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    WORK.mkdir(exist_ok=True)
+    began = conditions()
+    results = [
+        measured("in this process", spec("vllm"), args.prompts),
+        measured("one actor", spec("ray"), args.prompts),
+        two_processes(args.prompts),
+        measured("two actors", spec("ray", actors=2), args.prompts),
+    ]
+    for plain, actors in ((results[0], results[1]), (results[2], results[3])):
+        ratio = actors.seconds / plain.seconds
+        met = "met" if ratio <= 1.1 else "NOT met"
+        print(f"{actors.name}: {ratio:.2f}x the time of {plain.name}   goal <= 1.1 {met}")
+    write_results(args.out, began, {"model": MODEL, "prompts": args.prompts, "results": [asdict(r) for r in results]})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""One round over HTTP: a `gather` of dialogues as in huggingface/llm-swarm, and ours, against the same `vllm serve`.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.served_chains [--dialogues 64] [--constitution FILE]
+
+`gather` is the pattern of llm-swarm's examples/constitutional-ai/generate_dataset.py (commit c3249dbf), written anew:
+one coroutine a dialogue; draft, critique and revision as further turns of one chat that begins with 24 few-shot
+messages; the whole chat rendered to text and sent for each turn, at most 500 requests at a time; each reply tokenised
+once more to count it. Ours is the stage of `cai critique` with the same four examples (24 messages), one round, journal
+on disk: once through the `openai` engine, once with vLLM in this process. All draw the same number of tokens a reply
+from the same random model. The gather's draft has the few-shots before it, ours has not: see docs/engines.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from benchmarks.conditions import conditions, write_results
+from benchmarks.vllm_chains import WORK, constitution, shares
+from benchmarks.vllm_models import random_model
+from cai.config.engine import EngineSettings, OpenAISettings, VllmSettings
+from cai.constitution import Constitution, load_constitution
+from cai.critique.loop import Parts, Plan
+from cai.critique.prompts import ask_critique, ask_revise, example_turns
+from cai.critique.stage import STAGE, criticise, identity
+from cai.engine.protocol import Engine
+from cai.store import open_run
+
+MODEL, EXAMPLES, TOKENS, CONTEXT = "3M", 4, 48, 8192
+AT_ONCE = 500
+STOPS = ["User:", "###", "<|endoftext|>"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one contestant did."""
+
+    name: str
+    seconds: float
+    dialogues_per_second: float
+    prompt_tokens: int
+    cached_tokens: int
+    drawn_tokens: int
+
+
+async def gather(url: str, folder: Path, whole: Constitution, count: int) -> tuple[int, int, int]:
+    """All dialogues at once; prompt, cached and drawn tokens."""
+    from openai import AsyncOpenAI
+    from transformers import AutoTokenizer
+
+    tokenizer, client = cast(Any, AutoTokenizer.from_pretrained(folder)), AsyncOpenAI(api_key="none", base_url=url)
+    gate = asyncio.Semaphore(AT_ONCE)
+    shots = [{"role": turn.role, "content": turn.content} for turn in example_turns(whole.examples)]
+    principles = [p for p in whole.principles if p.critique and p.revise]
+
+    async def dialogue(number: int, question: str) -> tuple[int, int, int]:
+        chat, principle, sums = list(shots), principles[number % len(principles)], [0, 0, 0]
+        for asked in (question, ask_critique(principle), ask_revise(principle)):
+            async with gate:
+                chat.append({"role": "user", "content": asked})
+                text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+                answer = await client.completions.create(
+                    model=str(folder), prompt=text, max_tokens=TOKENS, temperature=1.0, stop=STOPS
+                )
+                chat.append({"role": "assistant", "content": answer.choices[0].text})
+                tokenizer.encode(answer.choices[0].text)
+            assert answer.usage is not None
+            details = answer.usage.prompt_tokens_details
+            sums[0] += answer.usage.prompt_tokens
+            sums[1] += (details.cached_tokens or 0) if details else 0
+            sums[2] += answer.usage.completion_tokens
+        return sums[0], sums[1], sums[2]
+
+    asked = [prompt.messages[0].content for prompt in shares(count)]
+    found = await asyncio.gather(*(dialogue(number, question) for number, question in enumerate(asked)))
+    await client.close()
+    prompt, cached, drawn = (sum(column) for column in zip(*found, strict=True))
+    return prompt, cached, drawn
+
+
+async def stage(engine: Engine, whole: Constitution, count: int) -> tuple[int, int, int]:
+    """The stage of `cai critique`; prompt, cached and drawn tokens."""
+    parts, plan = Parts(engine, engine, engine), Plan(whole, 0, 1, False, 1.0, 1.0, TOKENS)
+    with (
+        tempfile.TemporaryDirectory(dir=WORK) as folder,
+        open_run(Path(folder), "run", stage=STAGE, identity=identity(parts, plan)) as run,
+    ):
+        counts = await criticise(run, shares(count), parts, plan, concurrency=512, total=count)
+    assert counts.ok == count, counts
+    return counts.usage.prompt_tokens, counts.usage.cached_tokens, counts.usage.completion_tokens
+
+
+def timed(name: str, count: int, work: Any) -> Result:
+    """Run one contestant and print its line."""
+    began = time.perf_counter()
+    prompt, cached, drawn = asyncio.run(work)
+    seconds = time.perf_counter() - began
+    print(
+        f"{name:34} {seconds:7.1f} s {count / seconds:6.2f} dialogues/s {drawn:6} tokens drawn, "
+        f"{prompt:8,} of prompts, {cached / prompt:4.0%} of them cached",
+        flush=True,
+    )
+    return Result(name, seconds, count / seconds, prompt, cached, drawn)
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[str]:
+    """`vllm serve` on a free port, until it answers; its address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = f"--port {port} --dtype float32 --block-size 32 --max-model-len {CONTEXT} --enforce-eager"
+    flags += " --enable-prompt-tokens-details --disable-log-stats"
+    quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "TORCH_COMPILE_DISABLE": "1"}
+    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "2", "HF_HUB_OFFLINE": "1", **quiet}
+    command = [str(Path(sys.executable).parent / "vllm"), "serve", str(folder), *flags.split()]
+    with (WORK / "server.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        _until_it_answers(process, port)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _until_it_answers(process: subprocess.Popen[bytes], port: int, most: float = 300.0) -> None:
+    import httpx
+
+    end = time.monotonic() + most
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise RuntimeError(f"vllm serve ended with {process.returncode}; see {WORK / 'server.log'}")
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(1)
+    raise RuntimeError(f"vllm serve did not answer within {most:g} s; see {WORK / 'server.log'}")
+
+
+def over_http(url: str, folder: Path, whole: Constitution, count: int) -> list[Result]:
+    """The gather, ours, and the gather again, on a warm server: whoever goes first pays for the few-shots."""
+    from cai.engine.openai import open_openai
+
+    asyncio.run(gather(url, folder, whole, 4))
+    settings = OpenAISettings(base_url=url, api="completions", template=str(folder), timeout=600)
+    spec = EngineSettings(kind="openai", model=str(folder), openai=settings, context_length=CONTEXT)
+
+    async def ours() -> tuple[int, int, int]:
+        engine = open_openai(spec, print)
+        try:
+            return await stage(engine, whole, count)
+        finally:
+            await engine.close()
+
+    return [
+        timed("gather over HTTP", count, gather(url, folder, whole, count)),
+        timed("cai critique over HTTP", count, ours()),
+        timed("gather over HTTP, again", count, gather(url, folder, whole, count)),
+    ]
+
+
+def in_process(folder: Path, whole: Constitution, count: int) -> Result:
+    from cai.engine.vllm_engine import open_vllm
+
+    vllm = VllmSettings(kv_cache_gib=2.0)
+    spec = EngineSettings(kind="vllm", model=str(folder), context_length=CONTEXT, vllm=vllm)
+    engine = open_vllm(spec, str(folder))
+    asyncio.run(stage(engine, whole, 4))
+    result = timed("cai critique, vLLM in process", count, stage(engine, whole, count))
+    asyncio.run(engine.close())
+    return result
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dialogues", type=int, default=64)
+    parser.add_argument(
+        "--constitution", type=Path, help="whose few-shots and principles both use; by default made ones"
+    )
+    parser.add_argument("--url", help="a running server of the model in benchmarks/work; by default one is started")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "served-chains.json")
+    args = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    WORK.mkdir(exist_ok=True)
+    folder, began = random_model(MODEL, WORK), conditions()
+    whole = load_constitution(args.constitution) if args.constitution else constitution(EXAMPLES)
+    if args.url:
+        results = over_http(args.url, folder, whole, args.dialogues)
+    else:
+        with server(folder) as url:
+            results = over_http(url, folder, whole, args.dialogues)
+    results.append(in_process(folder, whole, args.dialogues))
+    peer = (results[0].dialogues_per_second + results[2].dialogues_per_second) / 2
+    for one in (results[1], results[3]):
+        ratio = one.dialogues_per_second / peer
+        met = "met" if ratio >= 1.5 else "NOT met"
+        print(f"{one.name}: {ratio:.2f}x the gather's dialogues a second   goal >= 1.5 {met}")
+    about = {"model": MODEL, "few_shot_messages": len(example_turns(whole.examples)), "reply_tokens": TOKENS}
+    write_results(args.out, began, {**about, "results": [asdict(one) for one in results]})
+
+
+if __name__ == "__main__":
+    main()
