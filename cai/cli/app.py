@@ -11,7 +11,7 @@ from cai.cli.terminal import plain
 from cai.errors import CaiError
 
 COMMANDS = {
-    "demo": "Draft, criticise and revise testbed prompts with the built-in tiny model.",
+    "demo": "Run the whole pipeline on the testbed with the built-in tiny model.",
     "constitution": "Write, check, show, compare and import constitutions.",
     "critique": "Draft, criticise and revise replies under a constitution.",
     "label": "Sample replies and judge pairs of them: soft preferences.",

@@ -1,7 +1,10 @@
-"""`cai demo`: the whole loop on testbed prompts with the tiny model, and what the oracle says of it."""
+"""`cai demo`: the whole pipeline on the testbed with the tiny model, and what the oracle says of each policy."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,27 +15,88 @@ from cai.cli.critique_job import prepare, work
 from cai.cli.marks import marked_changes
 from cai.cli.table import table_lines
 from cai.cli.terminal import duration, one_line, plain
-from cai.config import load_settings
 from cai.config.critique import CritiqueSettings
 from cai.config.engine import EngineSettings
+from cai.config.run import RunSettings, Stage
+from cai.errors import InputError, Where
 
 if TYPE_CHECKING:
     from cai.records import Revision
 
 SHOWN = 3
+STAGES: tuple[Stage, ...] = ("critique", "sft", "label", "reward", "grpo", "evaluate")
+SIZES = (
+    "critique.split=train",
+    "sft.epochs=2",
+    "sft.micro_batch=16",
+    "label.split=train",
+    "label.samples=3",
+    "label.max_tokens=96",
+    "reward.epochs=2",
+    "reward.micro_batch=16",
+    "grpo.limit=600",
+    "grpo.steps=16",
+    "grpo.save_every=4",
+    "grpo.rollout.prompts_per_step=24",
+    "grpo.rollout.max_tokens=96",
+    "grpo.update.learning_rate=3e-4",
+    "grpo.update.minibatches=2",
+    "grpo.update.micro_prompts=24",
+    "grpo.watch.every=8",
+    "grpo.watch.prompts=48",
+)
+"""Small enough for six minutes on two cores, large enough that the table shows what each stage does."""
 
 
 def command(
-    limit: Annotated[int, typer.Option(min=1, help="Prompts to ask.")] = 200,
+    words: Annotated[list[str] | None, typer.Argument(metavar="[section.key=value]...", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Prompts to ask in each stage.")] = 200,
+    loop_only: Annotated[
+        bool, typer.Option("--loop-only", help="Only draft, criticise and revise: under two minutes.")
+    ] = False,
     run: Annotated[str, typer.Option("-r", "--run", help="Name of the run's folder in runs/.")] = "demo",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     base: Annotated[Path, typer.Option("--in", help="Folder that holds the runs.")] = Path("runs"),
 ) -> None:
-    """Draft, criticise and revise testbed prompts with the built-in tiny model under the default constitution.
+    """Run the whole pipeline with the built-in tiny model under the default constitution.
 
-    The testbed's oracle knows the truth about every reply, so the table shows what the loop really changed. The same
-    command again resumes, or shows a finished demo once more.
+    Critique and revision, supervised training, labels, a reward model, reinforcement, and one table of all policies.
+    The testbed's oracle knows the truth about every reply, so the tables show what each stage really changed. The same
+    command again goes on where it stopped, or shows a finished demo once more.
     """
+    from cai.cli.pipeline import Pipeline
+    from cai.cli.pipeline_steps import run_steps
+    from cai.store.run import run_folder
+
+    stages = STAGES[:1] if loop_only else STAGES
+    pipeline = Pipeline(_settings(stages, run, limit, seed), None, (*_sizes(limit), *_given(words)), base)
+    run_folder(base, run)
+    first, *rest = pipeline.steps()
+    assert isinstance(first.settings, CritiqueSettings)
+    shown = replace(first, go=partial(_loop, first.settings, pipeline.engine_for("tiny"), base), always=True)
+    run_steps(pipeline.folder, [shown, *rest])
+    typer.echo(f"\nwritten to {pipeline.folder}" + (", a folder for each stage; table.txt" if rest else ""))
+
+
+def _settings(stages: Sequence[Stage], run: str, limit: int, seed: int) -> RunSettings:
+    return RunSettings(run=run, stages=list(stages), seed=seed, eval_limit=limit)
+
+
+def _sizes(limit: int) -> tuple[str, ...]:
+    return (*SIZES, f"critique.limit={limit}", f"label.limit={limit}")
+
+
+def _given(words: Sequence[str] | None) -> tuple[str, ...]:
+    """Overrides from the command line. Raises InputError for anything else."""
+    for word in words or ():
+        if "=" not in word:
+            remedy = "the demo has its own recipe: give section.key=value, or use `cai run RECIPE`"
+            raise InputError("this is not an override", remedy, Where(word))
+    return tuple(words or ())
+
+
+def _loop(settings: CritiqueSettings, engine: EngineSettings, base: Path) -> None:
+    """Draft, criticise, revise; then say what that changed, with three transcripts."""
     from cai.critique.report import outcome_table, principle_table
     from cai.critique.stage import STAGE
     from cai.critique.truth import measure
@@ -40,8 +104,7 @@ def command(
     from cai.store.reader import Reader
     from cai.store.run import JOURNAL
 
-    settings = load_settings(CritiqueSettings, "critique", None, (), {"run": run, "limit": limit, "seed": seed})
-    job = prepare(settings, load_settings(EngineSettings, "engine", None, (), {}), base)
+    job = prepare(settings, engine, base)
     outcome = work(job)
     journal = Reader(outcome.folder / JOURNAL)
     revisions = [row.body for row in journal.rows(STAGE, Revision) if row.body is not None]
@@ -52,7 +115,7 @@ def command(
         say("\n".join(table_lines(table)) + "\n")
     for revision in _worth_showing(revisions):
         say("\n".join(_transcript(revision)) + "\n")
-    say(f"written to {outcome.folder}: sft.parquet, dropped.parquet, README.md, about.json")
+    say(f"loop written to {outcome.folder}: sft.parquet, dropped.parquet, README.md, about.json")
     outcome.counts.check_errors()
 
 

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cai.cli.pipeline_steps import Step, section_of
 from cai.cli.rl import RL_METHODS
 from cai.config import load_settings
 from cai.config.base import Settings
 from cai.config.critique import CritiqueSettings
 from cai.config.engine import EngineSettings
+from cai.config.iterate import IterateSettings
 from cai.config.label import LabelSettings
 from cai.config.rl import RLSettings
 from cai.config.run import POLICY_STAGES, RunSettings
 from cai.config.train import TrainSettings
 from cai.errors import InputError, Where
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One stage, checked: its settings, and how to run it."""
-
-    name: str
-    settings: Settings
-    go: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +51,22 @@ class Pipeline:
             return self._load(LabelSettings, name, {**common, "constitution": run.constitution})
         if name in RL_METHODS:
             return self._load(RLSettings, name, self._rl_inputs(name, common))
+        if name == "iterate":
+            own = {"model": self._start(name), "judge_model": run.model, "constitution": run.constitution}
+            return self._load(IterateSettings, name, {**common, **own})
         if name == "evaluate":
             return run
         return self._load(TrainSettings, name, {**common, "model": self._start(name)})
 
-    def step(self, name: str) -> Step:
-        """The stage, ready to run; its inputs exist by now."""
-        settings = self.section(name)
-        return Step(name, settings, lambda: self._go(name, settings))
+    def steps(self) -> list[Step]:
+        """Every stage in order; what a stage loads is looked for when it runs, because the one before writes it.
+
+        The table is shown again each time, and rounds look by themselves which of their steps are done.
+        """
+        return [
+            Step(name, settings, partial(self._go, name, settings), always=name in ("iterate", "evaluate"))
+            for name, settings in self.check()
+        ]
 
     def models(self) -> dict[str, str]:
         """Name and folder of every policy the pipeline has made, the base first."""
@@ -87,10 +89,7 @@ class Pipeline:
         return str(supervised) if name in POLICY_STAGES and "sft" in self.settings.stages else self.settings.model
 
     def _load(self, model: type[Any], name: str, inherited: dict[str, object]) -> Any:
-        """The stage's section; what the recipe itself says there beats what is inherited from `run:`."""
-        own = load_settings(model, name, self.recipe, self.overrides, {})
-        given = {key: value for key, value in inherited.items() if key not in own.model_fields_set}
-        return load_settings(model, name, self.recipe, self.overrides, given)
+        return section_of(model, name, self.recipe, self.overrides, inherited)
 
     def engine_for(self, model: str) -> EngineSettings:
         """The recipe's engine with another model."""
@@ -105,6 +104,11 @@ class Pipeline:
             self._label(settings)
         elif name in RL_METHODS:
             self._reinforce(name, settings)
+        elif name == "iterate":
+            from cai.cli.rl_rounds import Rounds, work_rounds
+
+            judge = self.engine_for(self.settings.model)
+            work_rounds(Rounds(settings, judge, self.recipe, self.overrides, self.base))
         elif name == "evaluate":
             from cai.cli.pipeline_table import evaluate
 

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cai.cli.flags import flag
-from cai.cli.terminal import duration, plain
+from cai.cli.terminal import plain
 from cai.cli.words import split_words
 from cai.config import load_settings
 from cai.config.run import RunSettings
-from cai.errors import CaiError
-
-DONE = "pipeline.json"
-
-
-class StageFailed(CaiError):
-    """A stage ended the pipeline; what is done is kept."""
-
-    def __init__(self, name: str, cause: CaiError) -> None:
-        super().__init__(f"stage {name}: {cause}\nwhat is done is kept; mend it and give the same command again")
-        self.exit_code = cause.exit_code
 
 
 def command(
@@ -44,6 +32,7 @@ def command(
     Stages and their order stand in the recipe's `run:` section, each stage's own settings in the section of its name.
     """
     from cai.cli.pipeline import Pipeline
+    from cai.cli.pipeline_steps import run_steps
     from cai.store.run import run_folder
 
     recipe, overrides = split_words(words or [])
@@ -57,30 +46,5 @@ def command(
             changed = section.model_dump(exclude_defaults=True, mode="json")
             typer.echo(plain(f"{name}: {changed}"))
         return
-    _go(pipeline)
-
-
-def _go(pipeline: object) -> None:
-    from cai.cli.pipeline import Pipeline
-    from cai.seeds import content_id
-    from cai.store.files import dump_json, read_json, write_text
-
-    assert isinstance(pipeline, Pipeline)
-    stages, chain = pipeline.settings.stages, ""
-    for number, name in enumerate(stages, start=1):
-        step = pipeline.step(name)
-        chain = content_id(chain, name, step.settings.model_dump(mode="json"))
-        done = read_json(pipeline.folder / DONE)
-        title = f"[{number}/{len(stages)}] {name}"
-        if done.get(name) == chain and name != "evaluate":
-            typer.echo(f"{title}: done before", err=True)
-            continue
-        typer.echo(title, err=True)
-        began = time.perf_counter()
-        try:
-            step.go()
-        except CaiError as cause:
-            raise StageFailed(name, cause) from cause
-        typer.echo(f"{title}: {duration(time.perf_counter() - began)}", err=True)
-        write_text(pipeline.folder / DONE, dump_json({**read_json(pipeline.folder / DONE), name: chain}))
+    run_steps(pipeline.folder, pipeline.steps())
     typer.echo(f"written to {pipeline.folder}")

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u2
 clipboard, or make text read other than it is."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _SECONDS_BETWEEN_LINES = 10.0
+_TITLE = ContextVar("title", default="")
 
 
 def plain(text: str) -> str:
@@ -59,10 +61,25 @@ def status(counts: Counts) -> str:
 
 
 @contextmanager
+def titled(start: str) -> Generator[None]:
+    """Begin every progress line with `start`: one view of a pipeline whose stages each have a bar of their own."""
+    token = _TITLE.set(_TITLE.get() + start)
+    try:
+        yield
+    finally:
+        _TITLE.reset(token)
+
+
+def title() -> str:
+    """What progress lines begin with."""
+    return _TITLE.get()
+
+
+@contextmanager
 def progress_bar(what: str, stream: TextIO | None = None) -> Generator[Callable[[Counts], None]]:
     """A callback that shows a stage's counts: a moving bar on a terminal, else a plain line now and then."""
     out = stream or sys.stderr
-    with (_bar if out.isatty() else _lines)(what, out) as show:
+    with (_bar if out.isatty() else _lines)(title() + what, out) as show:
         yield show
 
 

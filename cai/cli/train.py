@@ -11,7 +11,7 @@ import typer
 
 from cai.cli.flags import flag
 from cai.cli.rl import RL_METHODS, train_rl
-from cai.cli.terminal import duration, plain
+from cai.cli.terminal import duration, plain, title
 from cai.cli.words import split_words
 from cai.config import load_settings
 from cai.config.rl import RLSettings, Watch
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 METHODS = ("sft", "reward", "dpo", "ipo", "slic", "orpo", "kto", "sppo")
 """Written out so that a typo is told without importing torch; a test compares it with `cai.train.methods`."""
+ITERATE = "iterate"
+"""Rounds of labels, reward model and policy."""
 
 
 def _of(field: str, *names: str) -> Any:
@@ -33,7 +35,8 @@ def _of(field: str, *names: str) -> Any:
 
 def command(
     method: Annotated[
-        str, typer.Argument(metavar="METHOD", help=", ".join((*METHODS, *RL_METHODS)), show_default=False)
+        str,
+        typer.Argument(metavar="METHOD", help=", ".join((*METHODS, *RL_METHODS, ITERATE)), show_default=False),
     ],
     words: Annotated[
         list[str] | None, typer.Argument(metavar="[RECIPE.yaml] [key=value]...", show_default=False)
@@ -54,9 +57,10 @@ def command(
     `cai train sft` learns from `runs/critique/sft.parquet`, the other methods from `runs/label/pairs.parquet`; the
     result is `runs/NAME/METHOD/model`. Any setting can be given as KEY=VALUE or in the `train:` section of a recipe.
     The reinforcement methods (ppo, grpo, rloo, spo, online-dpo) take prompts and a reward instead of data, and the
-    section `rl:`.
+    section `rl:`. `iterate` alternates labels, reward model and policy in rounds (sections `iterate:`, `label:`,
+    `reward:` and that of its method).
     """
-    methods = (*METHODS, *RL_METHODS)
+    methods = (*METHODS, *RL_METHODS, ITERATE)
     if method not in methods:
         remedy = did_you_mean(method, methods) or f"the methods are {', '.join(methods)}"
         raise InputError(f"there is no method {method!r}", remedy)
@@ -68,6 +72,9 @@ def command(
         flags = {"run": run, "model": model, "seed": seed, **only_rl}
         given = [_with_section(o, "rl") for o in overrides]
         train_rl(method, recipe, given, flags, stop_on=stop_on, dry_run=dry_run, base=base)
+        return
+    if method == ITERATE:
+        _iterate(recipe, overrides, {"run": run, "model": model, "seed": seed, **only_rl}, data, stop_on, dry_run, base)
         return
     for name, value in {**only_rl, "stop-on": stop_on}.items():
         if value is not None:
@@ -82,6 +89,19 @@ def command(
             typer.echo(plain(line))
     if not dry_run:
         train_job(job, base)
+
+
+def _iterate(
+    recipe: Path | None, overrides: list[str], flags: dict[str, object], data: object, stop_on: object,
+    dry_run: bool, base: Path,
+) -> None:  # fmt: skip
+    from cai.cli.rl_rounds import in_section, train_iterate
+
+    for name, value in {"data": data, "reward": flags.pop("rewards"), "stop-on": stop_on}.items():
+        if value:
+            remedy = "the rounds make their own; settings of a part stand in the section of its name"
+            raise InputError(f"{ITERATE} takes no --{name}", remedy, Where(f"--{name}"))
+    train_iterate(recipe, [in_section(o) for o in overrides], flags, dry_run=dry_run, base=base)
 
 
 def _with_section(override: str, section: str) -> str:
@@ -144,7 +164,7 @@ def show_row(step: int, steps: int, parts: list[str], seconds: float) -> None:
     moving = sys.stderr.isatty()
     if not moving and step % max(1, steps // 20) and step != steps:
         return
-    text = " · ".join([f"step {step:,}/{steps:,}", *parts, f"{duration((steps - step) * seconds)} left"])
+    text = " · ".join([f"{title()}step {step:,}/{steps:,}", *parts, f"{duration((steps - step) * seconds)} left"])
     end = "\n" if not moving or step == steps else ""
     sys.stderr.write((f"\r\x1b[2K{text}" if moving else text) + end)
     sys.stderr.flush()

@@ -14,7 +14,7 @@ from cai.strict_yaml import Doc, did_you_mean, dotted, find_problems, load, show
 
 METHODS = ("sft", "reward", "dpo", "ipo", "slic", "orpo", "kto", "sppo", "ppo", "grpo", "rloo", "spo", "online-dpo")
 """Training methods: a pipeline has a section for each, where a single training has `train:` or `rl:`."""
-SECTIONS = ("run", "engine", "critique", "label", "train", "rl", *METHODS, "evaluate", "compare")
+SECTIONS = ("run", "engine", "critique", "label", "train", "rl", *METHODS, "iterate", "evaluate", "compare")
 """Every mapping a recipe may hold: one per stage, and the model behind them."""
 
 

@@ -9,8 +9,8 @@ from pydantic import Field
 from cai.config.base import Settings
 
 Stage = Literal["critique", "sft", "label", "reward", "dpo", "ipo", "slic", "orpo", "kto", "sppo", "ppo", "grpo",
-                "rloo", "spo", "online-dpo", "evaluate"]  # fmt: skip
-POLICY_STAGES = ("dpo", "ipo", "slic", "orpo", "kto", "sppo", "ppo", "grpo", "rloo", "spo", "online-dpo")
+                "rloo", "spo", "online-dpo", "iterate", "evaluate"]  # fmt: skip
+POLICY_STAGES = ("dpo", "ipo", "slic", "orpo", "kto", "sppo", "ppo", "grpo", "rloo", "spo", "online-dpo", "iterate")
 """Stages that train the policy further, each from the supervised one."""
 
 

@@ -112,11 +112,11 @@ def test_the_tiny_model_is_said_not_to_know_a_principle_outside_its_world(tmp_pa
 
 
 def test_the_demo_measures_the_loop_by_the_oracle_and_a_second_one_only_shows_it(tmp_path):
-    first = cai_here("demo", "--limit", "30", cwd=tmp_path)
+    first = cai_here("demo", "--loop-only", "--limit", "30", cwd=tmp_path)
     assert first.code == 0, first.err
     for said in ("harmful replies to harmful requests", "text the oracle could not read", "found a problem", "{+"):
         assert said in first.out
     assert "written to runs/demo" in first.out
-    second = cai_here("demo", "--limit", "30", cwd=tmp_path)
+    second = cai_here("demo", "--loop-only", "--limit", "30", cwd=tmp_path)
     tail = first.out[first.out.index("by the oracle") :]
     assert second.out.endswith(tail)

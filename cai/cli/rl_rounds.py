@@ -1,0 +1,261 @@
+"""`cai train iterate`: each round labels what the newest policy says, trains the reward model anew, and the policy on.
+
+The online collection of Bai et al. 2022, with the AI judge in people's place. A round is a run folder of its own below
+`runs/NAME/iterate/`, made by the same jobs as `cai label`, `cai train reward` and `cai train METHOD`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from cai.cli.pipeline_steps import Step, run_steps, section_of
+from cai.cli.table import table_lines
+from cai.cli.terminal import plain
+from cai.config import load_settings
+from cai.config.base import SECTIONS
+from cai.config.engine import EngineSettings
+from cai.config.iterate import IterateSettings
+from cai.config.label import LabelSettings
+from cai.config.rl import RLSettings
+from cai.config.train import TrainSettings
+from cai.errors import InputError, Where
+
+if TYPE_CHECKING:
+    from cai.records import Prompt
+
+REPLAY = "replay.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """The whole schedule, its parts' settings read from the same recipe and overrides."""
+
+    settings: IterateSettings
+    engine: EngineSettings
+    """The judge's engine; the policy runs on the same with its own model."""
+    recipe: Path | None
+    overrides: Sequence[str]
+    base: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where the rounds and the last policy lie."""
+        return self.base / self.settings.run / "iterate"
+
+    def round(self, number: int) -> Path:
+        """A round's run folder; the first is 1."""
+        return self.folder / f"round-{number}"
+
+    def policy(self, number: int) -> str:
+        """The policy at the end of a round; that of round 0 is where everything starts."""
+        return str(self.round(number) / self.settings.method / "model") if number else self.settings.model
+
+    def label(self, number: int) -> LabelSettings:
+        """How this round's replies are drawn and judged; which prompts and where is the schedule's to say."""
+        given = section_of(
+            LabelSettings, "label", self.recipe, self.overrides, {"constitution": self.settings.constitution}
+        )
+        ours = {
+            **self._place(number),
+            "prompts": str(self.prompt_file(number)),
+            "split": "",
+            "column": "",
+            "limit": None,
+        }
+        return given.model_copy(update=ours)
+
+    def reward(self, number: int) -> TrainSettings:
+        """This round's reward model, from the starting policy's body: it learns from all rounds so far."""
+        own: dict[str, object] = {"model": self.settings.model}
+        given = section_of(TrainSettings, "reward", self.recipe, self.overrides, own)
+        earlier = [str(self.round(number) / REPLAY)] if number > 1 and self.settings.replay > 0 else []
+        data = [str(self.round(number) / "pairs.parquet"), *earlier]
+        return given.model_copy(update={**self._place(number), "data": data})
+
+    def learn(self, number: int) -> RLSettings:
+        """The policy goes on from the last round's; the KL is measured to where the first round began.
+
+        The round's reward model always pays; rewards that the section names are paid beside it.
+        """
+        s = self.settings
+        own: dict[str, object] = {
+            "constitution": s.constitution,
+            "reference": s.model,
+            "prompts": s.prompts,
+            "split": s.split,
+            "column": s.column,
+            "rewards": [],
+            "judge": {"model": s.judge_model},
+        }
+        given = section_of(RLSettings, s.method, self.recipe, self.overrides, own)
+        rewards = [str(self.round(number) / "reward"), *given.rewards]
+        return given.model_copy(update={**self._place(number), "model": self.policy(number - 1), "rewards": rewards})
+
+    def steps(self) -> list[Step]:
+        """Three steps a round. Raises InputError for wrong settings, too few prompts or a missing reward body."""
+        found = list[Step]()
+        for number in range(1, self.settings.rounds + 1):
+            for name, read, go in (
+                ("label", self.label, _label),
+                ("reward", self.reward, _reward),
+                (self.settings.method, self.learn, _learn),
+            ):
+                settings = read(number)
+                found.append(Step(f"round {number} {name}", settings, partial(go, self, number, settings)))
+        return found
+
+    def prompt_file(self, number: int) -> Path:
+        """The prompts whose replies a round labels."""
+        return self.folder / f"prompts-{number}.jsonl"
+
+    def _place(self, number: int) -> dict[str, object]:
+        return {"run": f"round-{number}", "seed": self.settings.seed + number - 1}
+
+
+def train_iterate(
+    recipe: Path | None, overrides: Sequence[str], flags: Mapping[str, object], *, dry_run: bool, base: Path
+) -> None:
+    """Check every round's settings, say what will happen, run what is still to do."""
+    from cai.store.run import run_folder
+
+    settings = load_settings(IterateSettings, "iterate", recipe, overrides, flags)
+    run_folder(base, settings.run)
+    engine = load_settings(EngineSettings, "engine", recipe, overrides, {"model": settings.judge_model})
+    rounds = Rounds(settings, engine, recipe, tuple(overrides), base)
+    if dry_run:
+        for step in rounds.steps():
+            typer.echo(plain(f"{step.name}: {step.settings.model_dump(exclude_defaults=True, mode='json')}"))
+        return
+    work_rounds(rounds)
+
+
+def in_section(override: str) -> str:
+    """`rounds=2` is `iterate.rounds=2`; what names a section already stays as it is."""
+    head, dot, _ = override.partition("=")[0].partition(".")
+    return override if dot and head in SECTIONS else f"iterate.{override}"
+
+
+def work_rounds(rounds: Rounds) -> None:
+    """Run, or go on with, all rounds; leaves the last policy in `iterate/model` and a line a round in rounds.json."""
+    rounds.folder.mkdir(parents=True, exist_ok=True)
+    steps = rounds.steps()
+    _write_prompts(rounds)
+    run_steps(rounds.folder, steps)
+    _publish(Path(rounds.policy(rounds.settings.rounds)), rounds.folder / "model")
+    lines = table_lines(_table(rounds))
+    typer.echo("\n" + "\n".join(lines))
+    typer.echo(f"model: {rounds.folder / 'model'}")
+
+
+def _write_prompts(rounds: Rounds) -> None:
+    """Deal out the prompts: each round's labels are on prompts that no earlier round has labelled."""
+    from cai.store.files import write_text
+
+    s = rounds.settings
+    prompts = _prompts(rounds, s.rounds * s.prompts_per_round)
+    for number in range(1, s.rounds + 1):
+        dealt = prompts[(number - 1) * s.prompts_per_round : number * s.prompts_per_round]
+        rows = [{"messages": [m.model_dump() for m in p.messages], "category": p.category} for p in dealt]
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        file = rounds.prompt_file(number)
+        if not file.exists() or file.read_text("utf-8") != text:
+            write_text(file, text)
+
+
+def _prompts(rounds: Rounds, wanted: int) -> Sequence[Prompt]:
+    """The first prompts that the policy learns on, none of those it is watched on."""
+    from cai.cli.rl_job import learning_prompts
+
+    learn = rounds.learn(1)
+    if learn.prompts == "testbed" and (learn.limit or 0) < wanted:
+        learn = learn.model_copy(update={"limit": wanted})
+    found, _ = learning_prompts(learn)
+    if len(found) < wanted:
+        what = f"{rounds.settings.rounds} rounds of {rounds.settings.prompts_per_round} prompts need {wanted:,}"
+        raise InputError(
+            f"{what}; there are {len(found):,}", "lower one of the two", Where("iterate.prompts_per_round")
+        )
+    return found[:wanted]
+
+
+def _label(rounds: Rounds, number: int, settings: LabelSettings) -> None:
+    from cai.cli.label_job import prepare, work
+
+    judges = settings.judges or (rounds.engine,)
+    policy = rounds.engine.model_copy(update={"model": rounds.policy(number - 1)})
+    job = prepare(settings.model_copy(update={"judges": tuple(judges)}), policy, rounds.folder)
+    for counts in work(job).counts:
+        counts.check_errors()
+
+
+def _reward(rounds: Rounds, number: int, settings: TrainSettings) -> None:
+    from cai.cli.train import prepare_training, train_job
+    from cai.train.rl.replay import write_replay
+
+    earlier = [rounds.round(n) / "pairs.parquet" for n in range(1, number)]
+    if earlier and rounds.settings.replay > 0:
+        share, seed = rounds.settings.replay, rounds.settings.seed
+        write_replay(earlier, rounds.round(number) / REPLAY, share=share, seed=seed)
+    train_job(prepare_training("reward", settings, rounds.folder), rounds.folder)
+
+
+def _learn(rounds: Rounds, number: int, settings: RLSettings) -> None:
+    from cai.cli.rl import show_step
+    from cai.cli.rl_job import announce, prepare, work
+
+    job = prepare(rounds.settings.method, settings, rounds.folder)
+    announce(job)
+    work(job, show_step)
+
+
+def _publish(model: Path, target: Path) -> None:
+    """The last round's model under a name that does not change; hard links, because nothing rewrites its files."""
+    partial_ = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial_, ignore_errors=True)
+    shutil.copytree(model, partial_, copy_function=os.link)
+    shutil.rmtree(target, ignore_errors=True)
+    partial_.rename(target)
+
+
+def _table(rounds: Rounds) -> list[list[str]]:
+    """A row a round: pairs the reward model saw, what the held-out judge said before and after, KL, warnings."""
+    from cai.store.files import dump_json, write_text
+    from cai.train.rl.journal import Journal
+
+    found = list[dict[str, Any]]()
+    for number in range(1, rounds.settings.rounds + 1):
+        seen = Journal(rounds.round(number) / rounds.settings.method, writes=False).evaluations()
+        warned = sorted({w["name"] for one in seen for w in one["warnings"]})
+        first, last = (_mean(one["held_out_P"]) for one in (seen[0], seen[-1]))
+        pairs = _pairs(rounds, number)
+        found.append({"round": number, "pairs": pairs, "before": first, "after": last, "kl": seen[-1]["kl"],
+                      "warnings": warned})  # fmt: skip
+    write_text(rounds.folder / "rounds.json", dump_json({"rounds": found}))
+    head = ["round", "pairs", "held-out before", "after", "KL to the start", "warnings"]
+    return [head, *([str(r["round"]), str(r["pairs"]), *(_shown(r[k]) for k in ("before", "after", "kl")),
+                     ", ".join(r["warnings"]) or "-"] for r in found)]  # fmt: skip
+
+
+def _pairs(rounds: Rounds, number: int) -> int:
+    import pyarrow.parquet as pq
+
+    files = [rounds.round(number) / name for name in ("pairs.parquet", REPLAY)]
+    return sum(pq.ParquetFile(file).metadata.num_rows for file in files if file.exists())
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    read = [value for value in values if value is not None]
+    return sum(read) / len(read) if read else None
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,35 @@
+"""Settings of `cai train iterate`: rounds of labels, reward model and policy, each on what the last policy says."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from cai.config.base import Settings
+from cai.config.rl import Method
+
+
+class IterateSettings(Settings):
+    """Online rounds. How each part works stands in the sections `label`, `reward` and that of the method."""
+
+    run: str = Field(default="iterate", description="Name of the run's folder in runs/; the same name again resumes.")
+    model: str = Field(
+        default="tiny",
+        description="Policy to start from, best the model of a `cai train sft`; the KL is measured to it.",
+    )
+    constitution: str = Field(default="default", description="Constitution of the labels and of a held-out judge.")
+    judge_model: str = Field(
+        default="tiny", description="Model that judges, on the `engine` section's engine; `label.judges` beats it."
+    )
+    prompts: str = Field(default="testbed", description="Prompts: a file, a dataset, or `testbed` (its train split).")
+    split: str = Field(default="", description="Split of a dataset; the testbed's `train` unless given.")
+    column: str = Field(default="", description="Column that holds the prompt, where it is not one of the known names.")
+    rounds: int = Field(default=3, ge=1, description="Rounds; raising it later goes on from the last one.")
+    prompts_per_round: int = Field(default=200, ge=2, description="New prompts labelled in each round.")
+    method: Method = Field(default="grpo", description="Method that trains the policy in each round.")
+    replay: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Share of the earlier rounds' labelled prompts that a round's reward model learns from as well.",
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of everything random; each round has its own from it.")
