@@ -16,7 +16,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from benchmarks.conditions import conditions, write_results
 from benchmarks.vllm_chains import HEAVY, WORK, plan_of, shares
@@ -24,7 +24,7 @@ from benchmarks.vllm_models import random_model
 from cai.config.engine import EngineSettings, RaySettings, VllmSettings
 from cai.critique.loop import Parts
 from cai.critique.stage import STAGE, criticise, identity
-from cai.engine.protocol import Completion, Sampling, Turn
+from cai.engine.protocol import Completion, Engine, Sampling, Turn
 from cai.records import Prompt
 from cai.store import open_run
 
@@ -67,7 +67,7 @@ def spec(kind: Any, actors: int = 1) -> EngineSettings:
 
 async def stage(engine: Any, asked: list[Prompt]) -> tuple[float, float]:
     """Seconds of the stage over these prompts, and the cached share of prompt tokens."""
-    spread, plan = Spread(engine), plan_of(MODEL, 0)
+    spread, plan = cast(Engine, Spread(engine)), plan_of(MODEL, 0)
     parts = Parts(spread, spread, spread)
     with (
         tempfile.TemporaryDirectory(dir=WORK) as folder,
