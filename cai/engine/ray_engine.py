@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import os
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from cai.engine.files import find_template
 from cai.engine.pool import Pool, WorkerLost
@@ -32,6 +32,12 @@ SUPPORTED = ((2, 50), (3, 0))
 """The oldest version that has what is used here, and the first one that may not."""
 SPARE_CALLS = 16
 """Calls that an actor takes at a time beside requests."""
+
+
+class Reader(Protocol):
+    """Turns a conversation into the token ids that the model gets; a `ChatRenderer` does."""
+
+    def prompt_ids(self, turns: tuple[Turn, ...], prefill: str = "") -> tuple[int, ...]: ...
 
 
 def open_ray(spec: EngineSettings, name: str, opener: Opener, announce: Announce) -> RayEngine:
@@ -95,7 +101,7 @@ def join_cluster(settings: RaySettings, announce: Announce) -> None:
 class RayEngine:
     """Asks a pool of actors. The result of a call is that of one actor alone: which one, and how many, do not show."""
 
-    def __init__(self, spec: EngineSettings, opener: Opener, renderer: ChatRenderer, announce: Announce) -> None:
+    def __init__(self, spec: EngineSettings, opener: Opener, renderer: Reader, announce: Announce) -> None:
         self.model, self.renderer = spec.shown, renderer
         self._announce, self._updates = announce, dict[tuple[str, ...], Any]()
         self._first: Facts | None = None

@@ -17,12 +17,11 @@ from cai.cli.engines import open_engine
 from cai.config.engine import EngineSettings, RaySettings
 from cai.engine import ContextTooLong, EngineFault, RecordFault, Sampling, Turn
 from cai.engine.ray_engine import RayEngine, join_cluster
-from cai.engine.render import ChatRenderer
-from cai.engine.scripted import ScriptedEngine
 from cai.errors import InputError
 from tests.cli.process import PLAIN, cai_here
 from tests.cli.test_critique import exports
-from tests.engine.small_models import build, byte_level
+from tests.engine.scripted_actor import Letters, Scripted
+from tests.engine.small_models import build
 
 pytestmark = pytest.mark.ray
 pytest.importorskip("ray", reason="the Ray step of CI installs it")
@@ -132,16 +131,9 @@ def test_a_machine_lost_in_mid_run_changes_no_byte_of_the_export(
     assert exports(tmp_path / "runs" / "r") == alone
 
 
-class Scripted(ScriptedEngine):
-    """A scripted engine that reads as a tokenizer does."""
-
-    def encode(self, turns: tuple[Turn, ...], prefill: str = "") -> tuple[int, ...]:
-        return ChatRenderer(byte_level(), "scripted").prompt_ids(turns, prefill)
-
-
 def pool(opener: Any, actors: int = 2) -> RayEngine:
     spec = EngineSettings(kind="ray", model="scripted", ray=RaySettings(actors=actors, wait=60))
-    return RayEngine(spec, opener, ChatRenderer(byte_level(), "scripted"), print)
+    return RayEngine(spec, opener, Letters(), print)
 
 
 def test_faults_and_answers_arrive_as_they_left(cluster: Any) -> None:
