@@ -59,7 +59,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.scale
 	$(BIN)/python -m benchmarks.judge
 	$(BIN)/python -m benchmarks.kernels
-	$(BIN)/python benchmarks/training.py
+	$(BIN)/python -m benchmarks.training
 	$(BIN)/python benchmarks/testbed.py
 
 # The same with vLLM's CPU build, on one thread: beside the bare engine, waves, a gather over HTTP, the simulation.

@@ -1,11 +1,11 @@
 """Training speed and memory beside TRL, full trainer steps, each side in a fresh process.
 
-    python benchmarks/training.py [--only dpo-long,…] [--steps 4] [--out runs/bench-training.json]
+    python -m benchmarks.training [--only dpo-long-wide,…] [--steps 3] [--defaults] [--out FILE.json]
 
 Both sides train the same random Llama on the same token ids with the same batch, optimizer and precision; TRL's DPO
-gets the reference log-probs precomputed as ours does, and once more as its defaults have it. Gradient checkpointing,
-which TRL switches on by default, is off on both sides unless named. On a CUDA GPU the model is a random Qwen-0.5B (V
-= 151,936) and tokens per second, model FLOP utilisation and peak memory are reported.
+gets the reference log-probs precomputed as ours does, and with `--defaults` once more as its defaults have it. Gradient
+checkpointing, which TRL switches on by default, is off on both sides unless named. On a CUDA GPU the model is a random
+Qwen-0.5B (V = 151,936) and tokens per second, model FLOP utilisation and peak memory are reported.
 
 Seconds are wall time on a GPU and CPU seconds on a CPU, where each side runs one thread. Memory is the peak of the
 process above what it held just before the first step; on a CPU that is the resident size sampled every 5 ms, so every
@@ -354,9 +354,11 @@ def in_fresh_process(shape: Shape, side: str, steps: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="names of shapes, separated by commas")
-    parser.add_argument("--skip", default="", help="a side to leave out, such as trl-default")
-    parser.add_argument("--steps", type=int, default=4, help="optimizer steps; the first one is warm-up")
-    parser.add_argument("--out", type=Path, default=Path("runs/bench-training.json"))
+    parser.add_argument("--defaults", action="store_true", help="measure TRL's DPO as its defaults have it, too")
+    parser.add_argument("--steps", type=int, default=3, help="optimizer steps; the first one is warm-up")
+    parser.add_argument(
+        "--out", type=Path, help="by default benchmarks/results/training.json, training-gpu.json on a GPU"
+    )
     parser.add_argument("--child", default="", help=argparse.SUPPRESS)
     parser.add_argument("--side", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -367,11 +369,19 @@ def main() -> None:
         shape = next(s for s in shapes if s.name == options.child)
         print("RESULT " + json.dumps(run_side(shape, options.side, options.steps)))
         return
+    # Not at the top: a child process runs this file by its path and needs no more than what is above.
+    from benchmarks.conditions import conditions
+
+    folder = Path(__file__).parent / "results"
+    out: Path = options.out or folder / ("training-gpu.json" if torch.cuda.is_available() else "training.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
     wanted = set(filter(None, options.only.split(",")))
+    about = {**conditions(), "steps": options.steps}
     results = list[dict[str, Any]]()
     print(f"{'shape':<20}{'side':<13}{'s/step':>9}{'tokens/s':>10}{'peak MiB':>10}{'speed-up':>10}{'memory':>8}  goal")
     for shape in (s for s in shapes if not wanted or s.name in wanted):
-        sides = {side: in_fresh_process(shape, side, options.steps) for side in shape.sides if side != options.skip}
+        named = [side for side in shape.sides if options.defaults or side != "trl-default"]
+        sides = {side: in_fresh_process(shape, side, options.steps) for side in named}
         for side, row in sides.items():
             versus = sides["trl"]
             speed, memory = versus["seconds"] / row["seconds"], row["peak_mib"] / versus["peak_mib"]
@@ -380,9 +390,7 @@ def main() -> None:
                   f"{row['peak_mib']:>10,.0f}{speed:>9.2f}x{memory:>8.2f}  {goal if side == 'ours' else ''}"
                   + (f"  MFU {row['mfu']:.1%}" if "mfu" in row else ""), flush=True)  # fmt: skip
             results.append({**asdict(shape), "side": side, **row, "speed_up": speed, "memory_ratio": memory})
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    about = {"torch": torch.__version__, "load": os.getloadavg()[0], "steps": options.steps}
-    options.out.write_text(json.dumps({"about": about, "results": results}, indent=2) + "\n", "utf-8")
+        out.write_text(json.dumps({"about": about, "results": results}, indent=2) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
