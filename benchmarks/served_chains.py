@@ -135,7 +135,7 @@ def server(folder: Path) -> Iterator[str]:
         process.wait(30)
 
 
-def _until_it_answers(process: subprocess.Popen[bytes], port: int, most: float = 300.0) -> None:
+def _until_it_answers(process: subprocess.Popen[bytes], port: int, most: float = 600.0) -> None:
     import httpx
 
     end = time.monotonic() + most
