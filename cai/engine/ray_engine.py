@@ -254,10 +254,10 @@ def _short(resources: dict[str, float]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The last line of what Ray says that is a sentence."""
+    """The last line of what Ray says that is a sentence, without its guesses at causes."""
     lines = [" ".join(line.split()) for line in str(error).splitlines()]
     said = [line for line in lines if line.endswith(".") or "died" in line or "dead" in line]
-    return (said or lines or [type(error).__name__])[-1][:300]
+    return (said or lines or [type(error).__name__])[-1].partition(" Some common causes")[0][:300]
 
 
 def _difference(one: Any, other: Any) -> str:
