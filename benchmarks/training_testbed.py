@@ -54,7 +54,7 @@ PREFERENCE: dict[str, dict[str, Any]] = {
     "kto": {"epochs": 1, "learning_rate": 2e-4, "beta": 0.1},
     "sppo": {"epochs": 1, "learning_rate": 1e-4, "beta": 0.1},
 }
-"""Rates and strengths of each method, found by trials on other seeds than the table's."""
+"""Rates and strengths of each method: first guesses, see docs/decisions/0084."""
 REWARD: dict[str, Any] = {"epochs": 2, "learning_rate": 3e-4, "keep_best": False}
 
 
