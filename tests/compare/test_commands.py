@@ -57,6 +57,7 @@ def test_evaluate_lists_its_suites_and_refuses_before_any_model_loads(tmp_path):
         (("--suite", "gsm8k", "--data", "none"), "no such file"),
         (("--attack", "rol-play"), "role-play"),
         (("--lm-eval", " , "), "no task named"),
+        (("--lm-eval", "arc_easy,none.yaml"), "no such task file"),
     ):
         ended = cai("evaluate", "tiny", *words, cwd=tmp_path)
         assert ended.code == 2, (words, ended.out, ended.err)
