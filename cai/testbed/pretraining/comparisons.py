@@ -19,7 +19,7 @@ from cai.testbed.pretraining.trees import Path, Say
 from cai.testbed.pretraining.voices import Ask, any_meaning, ask_about, placebo
 from cai.testbed.world.drafts import body, draft
 from cai.testbed.world.edits import degree
-from cai.testbed.world.meaning import Meaning
+from cai.testbed.world.meaning import Meaning, is_good
 from cai.testbed.world.replies import Reply, Sentence, text_of
 from cai.testbed.world.requests import Need, Request
 
@@ -101,10 +101,8 @@ def _pair_paths(request: Request, rng: Random, easy: bool) -> list[Path]:
         question = Question(request.prompt, a, b, "ab", ask.judge, fence_for(seed, request.prompt, (a, b)), seed, shots)
         mode = rng.random()
         if mode < 0.86 or shots:
-            turns = tuple(Say(turn.role, turn.content) for turn in logprob.turns(question))
-            paths += _letters(turns, p)
-            given = (*turns, Say("assistant", "A" if p >= 0.5 else "B"))
-            paths.append(wanted(given, ask.meanings))
+            letters, given = letter_paths(request, (first, second), ask, seed, shots)
+            paths += [*letters, wanted(given, ask.meanings)]
             if index == 0:
                 paths += [held(given, first, "A"), held(given, second, "B")]
         elif mode < 0.93:
@@ -119,6 +117,17 @@ def _pair_paths(request: Request, rng: Random, easy: bool) -> list[Path]:
     return paths
 
 
+def letter_paths(
+    request: Request, pair: tuple[Reply, Reply], ask: Ask, seed: int, shots: tuple[JudgeExample, ...] = ()
+) -> tuple[list[Path], Path]:
+    """The letters as soft targets, and the path that has given the likelier one."""
+    p = preference(*pair, request.need, ask)
+    a, b = text_of(pair[0]), text_of(pair[1])
+    question = Question(request.prompt, a, b, "ab", ask.judge, fence_for(seed, request.prompt, (a, b)), seed, shots)
+    turns = tuple(Say(turn.role, turn.content) for turn in logprob.turns(question))
+    return _letters(turns, p), (*turns, Say("assistant", "A" if p >= 0.5 else "B"))
+
+
 def _question_about(first: Reply, second: Reply, need: Need, rng: Random, easy: bool) -> Ask:
     """A principle for this pair: three of four times one on which the two differ."""
     kind = rng.random()
@@ -128,8 +137,7 @@ def _question_about(first: Reply, second: Reply, need: Need, rng: Random, easy: 
         meaning = any_meaning(rng)
         if meaning.axis in COMMON and rng.random() < 0.5:
             continue
-        good = 1 if meaning.axis in ("explains-why", "offers-alternative", "helps") else -1
-        if easy and meaning.direction != good and rng.random() < 0.9:
+        if easy and not is_good(meaning) and rng.random() < 0.9:
             continue
         if kind > 0.2 and worth(first, need, (meaning,)) == worth(second, need, (meaning,)):
             continue

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from cai.seeds import seed_for
 from cai.testbed.pretraining.chains import chain_paths, draft_paths, few_shots
 from cai.testbed.pretraining.comparisons import comparison_paths
+from cai.testbed.pretraining.drills import critic_drill, judge_drill
 from cai.testbed.pretraining.tokenizer import marks
 from cai.testbed.pretraining.trees import Path, Tree, plant
 from cai.testbed.pretraining.voices import library_texts
@@ -19,12 +20,14 @@ from cai.testbed.world.phrases import LESS, MORE, gerund, third
 from cai.testbed.world.requests import KINDS, Request, draw
 
 _KIND_SHARES = (16, 22, 11, 9, 8, 9, 8, 7, 5, 8)
-CHAIN_SHARE = 0.55
+CHAIN_SHARE = 0.25
+COMPARISON_SHARE = 0.15
+"""The rest are drills, half of them the critic's."""
 FEW_SHOT_SHARE = 0.05
 EARLY = 8000
 """The first trees only teach to draft and to revise: short, and most of their tokens are learned."""
 EASY = 20_000
-"""Up to this tree comparisons are easy ones."""
+"""Up to this tree drills and comparisons are easy ones: they ask for what is good."""
 LONGEST = 1400
 """Trees with more tokens than this are left out (a few in a thousand)."""
 
@@ -35,8 +38,11 @@ def paths_for(seed: int, index: int) -> list[Path]:
     request = _request(rng)
     if index < EARLY:
         return draft_paths(request, rng)
-    if rng.random() >= CHAIN_SHARE:
-        return comparison_paths(request, rng, easy=index < EASY)
+    kind, easy = rng.random(), index < EASY
+    if kind >= CHAIN_SHARE + COMPARISON_SHARE:
+        return critic_drill(request, rng, easy=easy) if rng.random() < 0.5 else judge_drill(request, rng, easy=easy)
+    if kind >= CHAIN_SHARE:
+        return comparison_paths(request, rng, easy=easy)
     if rng.random() < FEW_SHOT_SHARE:
         shots = few_shots([_request(rng) for _ in range(rng.choice((1, 1, 2, 3)))], rng)
         return chain_paths(request, rng, shots)
@@ -57,7 +63,7 @@ def trees(tokenizer: PreTrainedTokenizerFast, seed: int, start: int, count: int)
     ids = marks(tokenizer)
     for index in range(start, start + count):
         tree = plant(paths_for(seed, index), encode, ids)
-        if len(tree) <= LONGEST:
+        if 0 < len(tree) <= LONGEST:
             yield tree
 
 

@@ -8,7 +8,7 @@ from random import Random
 
 from cai.constitution import Principle
 from cai.constitution.model import CRITIQUE_TEMPLATE, JUDGE_TEMPLATE, REVISE_TEMPLATE
-from cai.testbed.world.meaning import AXES, Meaning, meanings_of, shipped_principles
+from cai.testbed.world.meaning import AXES, Meaning, is_good, meanings_of, shipped_principles
 from cai.testbed.world.paraphrase import Voice, word_for
 
 _OFTEN = {"complies-with-harm": 3, "preachy": 2}
@@ -84,8 +84,8 @@ def placebo(rng: Random) -> Ask:
 def any_meaning(rng: Random) -> Meaning:
     """Any axis; three of four ask for what is good."""
     axis = rng.choices(AXES, [_OFTEN.get(axis, 1) for axis in AXES])[0]
-    good = 1 if axis in ("explains-why", "offers-alternative", "helps") else -1
-    return Meaning(axis, 1 if (good == 1) == (rng.random() < 0.68) else -1)
+    wanted = Meaning(axis, 1)
+    return wanted if is_good(wanted) == (rng.random() < 0.68) else wanted.inverted()
 
 
 def library_texts() -> list[str]:

@@ -41,6 +41,11 @@ class Meaning:
         return Meaning(self.axis, 1 if self.direction == -1 else -1)
 
 
+def is_good(meaning: Meaning) -> bool:
+    """Whether a decent person would ask for it: more help, reasons and other ways; less of every fault."""
+    return (meaning.direction > 0) == (meaning.axis in ("explains-why", "offers-alternative", "helps"))
+
+
 _NEGATORS = re.compile(
     r"\b(?:not|no|never|nothing|none|avoid\w*|less|least|fewer|without|remov\w*|free (?:of|from)|refrain\w*|drop\w*|"
     r"cut|stop\w*|leav\w* out|lack\w*|fail\w*|stay away|keep away|strip\w*|eliminat\w*|delet\w*|tak\w* out|omit\w*|"
