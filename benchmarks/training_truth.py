@@ -104,7 +104,7 @@ def reward_truth(bench: Bench, run: Path, candidates: Sequence[Sequence[str]]) -
                     right.append(float(reward_PK[p, a] > reward_PK[p, b]))
     red_PK = torch.tensor([[p.category in RED] for p in asked]).expand_as(good_PK)
     parts = [(red_PK == red) & (good_PK == good) for red in (True, False) for good in (True, False)]
-    within = [length_bias(reward_PK[part], length_PK[part]) for part in parts if part.sum() > 30]
+    within = [length_bias(reward_PK[part], length_PK[part]) for part in parts if part.sum() > 2]
     return {
         "names": names,
         "right": right,
