@@ -40,6 +40,10 @@ class Todo:
 
 def make(given: Given, constitutions: Sequence[Constitution]) -> tuple[Result, Paired]:
     """Everything the settings ask for. Raises InputError before any model loads; resumable like its parts."""
+    if given.settings.depth == "policy":
+        from cai.cli.compare_policy import suites_of
+
+        suites_of(given)  # a wrong suite must not wait for the critique runs to end
     todos = plan(given, constitutions)
     panel = load_constitution(given.settings.panel) if given.settings.panel else _neutral()
     specs = _judge_specs(given)

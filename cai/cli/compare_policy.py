@@ -23,16 +23,10 @@ if TYPE_CHECKING:
 
 async def policies(given: Given, jobs: Sequence[Job], result: Result) -> Result:
     """The result with the suites' contrasts of every two trained policies, and a sentence for each in the headline."""
-    from cai.cli.evaluate_job import load_suites, run_suites
+    from cai.cli.evaluate_job import run_suites
     from cai.compare.headline import not_shown, shown
 
-    flags = {
-        "suites": given.settings.suites,
-        "seed": given.settings.seed,
-        "data": str(given.data) if given.data else None,
-    }
-    settings = load_settings(EvaluateSettings, "evaluate", given.recipe, given.overrides, flags)
-    loaded = load_suites(settings)
+    settings, loaded = suites_of(given)
     answers: dict[str, dict[str, list[Answer]]] = {}
     for job in jobs:
         name = job.plan.constitution.name
@@ -44,6 +38,19 @@ async def policies(given: Given, jobs: Sequence[Job], result: Result) -> Result:
     primary = [score.contrast for score in suites if score.contrast.primary]
     said = [f"policies: {shown(c) if c.shown else not_shown([c])} ({c.b} against {c.a})." for c in primary]
     return result.model_copy(update={"suites": tuple(suites), "headline": (*said, *result.headline)})
+
+
+def suites_of(given: Given) -> tuple[EvaluateSettings, list[Loaded]]:
+    """The suites every policy runs, read and checked. Raises InputError(s) with file and line."""
+    from cai.cli.evaluate_job import load_suites
+
+    flags = {
+        "suites": given.settings.suites,
+        "seed": given.settings.seed,
+        "data": str(given.data) if given.data else None,
+    }
+    settings = load_settings(EvaluateSettings, "evaluate", given.recipe, given.overrides, flags)
+    return settings, load_suites(settings)
 
 
 def _scores(loaded: Sequence[Loaded], a: str, b: str, answers: dict[str, dict[str, list[Answer]]], seed: int):

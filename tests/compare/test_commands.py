@@ -39,6 +39,7 @@ def test_what_cannot_be_compared_is_said_in_one_line(tmp_path):
         (("runs/x", "default"), "default is not a run"),
         (("runs/x", "runs/x", "--depth", "policy"), "needs constitutions"),
         (("default", "defalt"), "defalt"),
+        (("default", "minimal", "--depth", "policy", "--suite", "xtest"), "xstest"),
     ):
         ended = cai("compare", *words, cwd=tmp_path)
         assert ended.code == 2
