@@ -60,6 +60,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.judge
 	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.rl
 	$(BIN)/python benchmarks/testbed.py
 
 # The same with vLLM's CPU build, on one thread: beside the bare engine, waves, a gather over HTTP, the simulation.

@@ -45,14 +45,14 @@ SIZES = (
     "grpo.watch.every=8",
     "grpo.watch.prompts=48",
 )
-"""Small enough for six minutes on two cores, large enough that the table shows what each stage does."""
+"""Meant for six minutes on two quiet cores, and for a table that shows what each stage does."""
 
 
 def command(
     words: Annotated[list[str] | None, typer.Argument(metavar="[section.key=value]...", show_default=False)] = None,
     limit: Annotated[int, typer.Option(min=1, help="Prompts to ask in each stage.")] = 200,
     loop_only: Annotated[
-        bool, typer.Option("--loop-only", help="Only draft, criticise and revise: under two minutes.")
+        bool, typer.Option("--loop-only", help="Only draft, criticise and revise.")
     ] = False,
     run: Annotated[str, typer.Option("-r", "--run", help="Name of the run's folder in runs/.")] = "demo",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
