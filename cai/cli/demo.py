@@ -51,9 +51,7 @@ SIZES = (
 def command(
     words: Annotated[list[str] | None, typer.Argument(metavar="[section.key=value]...", show_default=False)] = None,
     limit: Annotated[int, typer.Option(min=1, help="Prompts to ask in each stage.")] = 200,
-    loop_only: Annotated[
-        bool, typer.Option("--loop-only", help="Only draft, criticise and revise.")
-    ] = False,
+    loop_only: Annotated[bool, typer.Option("--loop-only", help="Only draft, criticise and revise.")] = False,
     run: Annotated[str, typer.Option("-r", "--run", help="Name of the run's folder in runs/.")] = "demo",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     base: Annotated[Path, typer.Option("--in", help="Folder that holds the runs.")] = Path("runs"),
