@@ -33,6 +33,8 @@ from benchmarks.fleet_chains import Call
 from benchmarks.fleet_run import simulate
 
 MODEL, KV_GIB, BLOCK = "3M", 1.0, 32
+VOCABULARY = 256
+"""Tokens to draw prompts from: fewer than any tokenizer of bytes has."""
 BATCHES = tuple((requests, prompt) for prompt in (64, 512) for requests in (1, 4, 16, 64))
 Table = list[tuple[float, int, int, int]]
 """Steps: seconds, requests that drew, tokens of their context, prompt tokens computed."""
@@ -70,7 +72,7 @@ def step_table(engine: Any, drawn: int = 12) -> Table:
 
     random, table = Random(0), Table()
     for at, (requests, prompt) in enumerate((BATCHES[2], *BATCHES)):
-        ids = [tuple(random.randrange(2, 2000) for _ in range(prompt)) for _ in range(requests)]
+        ids = [tuple(random.randrange(2, VOCABULARY) for _ in range(prompt)) for _ in range(requests)]
         asked = [Request(one, drawn, seed) for seed, one in enumerate(ids)]
         asyncio.run(engine.reset_prefix_cache())
         found = run_bare(engine, asked).shape
