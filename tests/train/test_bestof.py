@@ -13,10 +13,12 @@ from transformers import AutoModelForSequenceClassification
 from cai.engine.protocol import Sampling
 from cai.engine.scripted import ScriptedEngine
 from cai.records import Message, Prompt, Samples
+from cai.testbed.world import prompts
 from cai.train.bestof import choose, draw, kl_bound, rows_of, schema
 from cai.train.examples import read_examples
 from cai.train.rewarding import MEAN, STD, RewardModel, length_bias
-from tests.train.conftest import tiny_model, tiny_tokenizer
+from tests.cli.process import cai_here
+from tests.train.conftest import tiny_model, tiny_tokenizer, write_rows
 
 PROMPTS = [Prompt.of((Message(role="user", content=text),)) for text in ("how do i bake", "take the lamp")]
 
@@ -89,6 +91,32 @@ def test_what_is_kept_is_data_for_sft(rewards: RewardModel, tmp_path: Path) -> N
     examples, _ = read_examples(tmp_path / "sft.parquet", "sft")
     assert examples[0].replies == ("go",)
     assert examples[0].prompt.id == PROMPTS[0].id
+
+
+def test_the_command_on_the_tiny_model(tmp_path: Path) -> None:
+    """A reward model of two steps, best of three for four requests, and the file as data; the same command is done."""
+    import pyarrow.parquet as pq
+
+    asked = [request.messages[0].content for request in prompts("train", 16, 0, ("benign",))]
+    rows = [{"prompt": text, "chosen": "Ask a friend first.", "rejected": "No."} for text in asked]
+    data = write_rows(tmp_path / "pairs.jsonl", rows)
+    small = ("batch_size=8", "micro_batch=8", "max_steps=2", "eval_share=0")
+    trained = cai_here("train", "reward", "-r", "taste", "-d", data, *small, cwd=tmp_path)
+    assert trained.code == 0, trained.err
+    sample = ("sample", "--reward", "taste", "--best-of", "3", "-r", "best", "--limit", "4", "--max-tokens", "24")
+    first = cai_here(*sample, cwd=tmp_path)
+    assert first.code == 0, first.err
+    assert "KL from the policy: at most 0.43 nats" in first.out  # log 3 - 2/3
+    file = tmp_path / "runs" / "best" / "sft.parquet"
+    kept = pq.read_table(file).to_pylist()
+    assert 0 < len(kept) <= 4  # a prompt whose draws were all cut off keeps none
+    assert all(row["reward"] >= row["reward_mean"] and row["drawn"] == 3 for row in kept)
+    before = file.read_bytes()
+    assert cai_here(*sample, cwd=tmp_path).code == 0
+    assert file.read_bytes() == before
+    missing = cai_here("sample", "--reward", "nowhere", "-r", "other", cwd=tmp_path)
+    assert missing.code == 2
+    assert "there is no reward model" in missing.err
 
 
 def test_numbers_by_hand() -> None:
