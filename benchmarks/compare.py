@@ -82,7 +82,7 @@ def opened(file: Path, profile: Path) -> dict[str, float]:
         )
         page = browser.new_page()
         page.goto(file.absolute().as_uri(), wait_until="load")
-        ready = float(page.get_attribute("body", "data-ready")) / 1000
+        ready = float(page.evaluate("document.body.dataset.ready")) / 1000
         whole = page.evaluate("performance.getEntriesByType('navigation')[0].domInteractive") / 1000
         browser.close()
     return {"interactive": ready, "all bodies": whole}

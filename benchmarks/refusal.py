@@ -103,7 +103,8 @@ def crossed(replies: Replies, seed: int) -> list[str]:
 def interval(people: Sequence[str], ours: Sequence[str]) -> tuple[float, float]:
     """95 % percentile bootstrap of kappa over replies."""
     rng, n = np.random.default_rng(0), len(people)
-    drawn = [cohen_kappa([people[i] for i in at], [ours[i] for i in at]) for at in rng.integers(0, n, (1000, n))]
+    draws: list[list[int]] = rng.integers(0, n, (1000, n)).tolist()
+    drawn = [cohen_kappa([people[i] for i in at], [ours[i] for i in at]) for at in draws]
     low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)
 

@@ -64,7 +64,8 @@ def rollouts_by_generate() -> dict[str, float]:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer: Any = AutoTokenizer.from_pretrained(TINY, padding_side="left")
-    model: Any = AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.float32).to(device).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.float32)
+    model = model.to(device).eval()
     asked = [[m.model_dump() for m in p.messages] for p in rollout_prompts() for _ in range(REPLIES)]
     texts = [tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False) for turns in asked]
     ends = model.generation_config.eos_token_id

@@ -141,7 +141,7 @@ class EngineSettings(Settings):
     @classmethod
     def _read_inner(cls, value: Any) -> Any:
         """`kind: ray:vllm` is short for kind ray with that inner engine."""
-        given = cast(dict[str, Any], value) if isinstance(value, dict) else {}
+        given = _mapping(value)
         kind, own = given.get("kind"), given.get("ray", {})
         if kind not in ("ray:transformers", "ray:vllm") or not isinstance(own, dict):
             return value
@@ -163,3 +163,8 @@ class EngineSettings(Settings):
         if self.kind == "ray":
             return self.concurrency or self.ray.actors * self.inner.in_flight
         return self.concurrency or 2 * (self.batch_size or (256 if self.kind == "vllm" else 32))
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """The value where it is a mapping, else an empty one: what is wrong with it is said later."""
+    return cast(dict[str, Any], value) if isinstance(value, dict) else {}

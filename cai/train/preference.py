@@ -38,7 +38,7 @@ class PreferenceTrainer(Stepping, DPOTrainer):
         logp_S = sum_replies(model(**model_inputs(batch))["logp_N"], batch["cu_seqlens"])
         scores = pair_scores(logp_S, batch, self._point)
         loss_B = self.pair_loss(scores)
-        point = {"reference_point": mean_of(scores.point_B)} if self._looks_ahead else {}
+        point = {"reference_point": mean_of(scores.point_B)} if scores.point_B is not None and self._looks_ahead else {}
         return loss_B.sum(), {**pair_facts(scores), **point}
 
     @property
