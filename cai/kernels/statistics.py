@@ -51,10 +51,13 @@ class Statistics(NamedTuple):
 
     @property
     def entropy(self) -> Tensor:
-        """H(target or not) + (1 - p) * H(rest): every term is at least 0, so nothing cancels."""
+        """H(target or not) + (1 - p) * H(rest): every term is at least 0, so nothing cancels.
+
+        H(rest) is itself a difference; where one other token has all of the rest it rounds to just below 0.
+        """
         odds_N = self.log_odds
         some_N = self.sum_N > 0
-        rest_N = torch.where(some_N, self.sum_N.log() - self.moment_N / self.sum_N, 0.0)
+        rest_N = torch.where(some_N, (self.sum_N.log() - self.moment_N / self.sum_N).clamp_min(0), 0.0)
         of_target_N = torch.where(odds_N.isinf(), 0.0, torch.sigmoid(-odds_N) * F.softplus(odds_N))
         of_rest_N = torch.where(some_N, torch.sigmoid(odds_N) * (F.softplus(-odds_N) + rest_N), 0.0)
         return of_target_N + of_rest_N

@@ -44,12 +44,14 @@ class FakeServer:
         self._behave = behave
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.connections: list[asyncio.StreamWriter] = []
         self.answered: Counter[str] = Counter()
         """How often the last message of each conversation was answered in full."""
         self.base_url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, kept alive while the client likes."""
+        self.connections.append(writer)
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while head := await reader.readuntil(b"\r\n\r\n"):
                 lines = head.decode().split("\r\n")[1:-2]
@@ -129,3 +131,5 @@ async def running(behave: Callable[[int, dict[str, Any]], str | dict[str, Any]])
         yield fake
     finally:
         server.close()
+        for writer in fake.connections:
+            writer.close()

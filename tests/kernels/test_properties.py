@@ -63,3 +63,10 @@ def test_one_batch_has_the_gradient_of_its_rows(n: int, depth: int, vocab: int, 
     )
     for a, b in zip(torch.autograd.grad(whole, problem.given), torch.autograd.grad(parts, problem.given), strict=True):
         assert torch.allclose(a, b, atol=1e-12)
+
+
+def test_entropy_is_never_below_zero_where_one_other_token_has_all() -> None:
+    problem = random_problem(8, 2, 11, seed=11)
+    problem.hidden_ND.mul_(30.0)
+    scores = token_logprobs(problem.hidden_ND, problem.weight_VD, problem.targets_N, return_entropy=True)
+    assert (scores.entropy_N >= 0).all()
