@@ -6,12 +6,13 @@ Knows nothing of Ray: a worker is whatever answers, says when it is up, and rais
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+from cai.engine.affinity import Affinity
 from cai.engine.protocol import Turn
 from cai.errors import EngineDown, RecordFault
 from cai.seeds import content_id
@@ -21,8 +22,6 @@ DEATHS = 2
 """Deaths of engines under a request before it is suspected of causing them."""
 FRUITLESS = 3
 """Deaths per engine in a row, none of them having answered anything in between, before all count as down."""
-REMEMBERED = 1 << 16
-"""Conversations whose place is remembered; an older one is asked wherever there is room."""
 
 
 class WorkerLost(Exception):
@@ -60,8 +59,8 @@ class _Seat(Generic[W]):
 class Pool(Generic[W]):
     """`size` workers made by `start`, each asked at most `in_flight` things at a time; `tell` gets a line per death.
 
-    A conversation goes where the longest part of it was asked before, for its keys and values are cached there,
-    unless that worker is busier than the others by a quarter of `in_flight`; else to the one that is asked the least.
+    A conversation goes where the longest part of it was asked before, unless that worker is busier than the others by
+    a quarter of `in_flight`; else to the one that is asked the least.
     """
 
     start: Callable[[], W]
@@ -72,7 +71,7 @@ class Pool(Generic[W]):
     tell: Callable[[str], None]
     deaths: int = 0
     _seats: list[_Seat[W]] = field(default_factory=list["_Seat[W]"])
-    _places: OrderedDict[str, _Seat[W]] = field(default_factory=OrderedDict[str, "_Seat[W]"])
+    _affinity: Affinity[_Seat[W]] = field(init=False)
     _waiting: deque[asyncio.Future[None]] = field(default_factory=deque["asyncio.Future[None]"])
     _fruitless: int = 0
     _down: BaseException | None = None
@@ -80,6 +79,7 @@ class Pool(Generic[W]):
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
+        self._affinity = Affinity(slack=max(1, self.in_flight // 4))
         self._seats = [_Seat(self.start()) for _ in range(self.size)]
 
     @property
@@ -162,11 +162,11 @@ class Pool(Generic[W]):
         while True:
             if self._down is not None:
                 raise self._down
-            seat = self._pick(prefixes)
-            if seat is not None:
+            free = [seat for seat in self._seats if seat.up and seat.load < self.in_flight]
+            if free:
+                seat = self._affinity.pick(prefixes, free, lambda seat: seat.load)
                 seat.load += 1
                 seat.suspect |= suspected
-                self._remember(prefixes, seat)
                 return seat
             await self._wait()
 
@@ -183,21 +183,6 @@ class Pool(Generic[W]):
             if waiter.done() and not waiter.cancelled():
                 self._wake(1)
             raise
-
-    def _pick(self, prefixes: tuple[str, ...]) -> _Seat[W] | None:
-        free = [seat for seat in self._seats if seat.up and seat.load < self.in_flight]
-        if not free:
-            return None
-        least = min(free, key=lambda seat: seat.load)
-        known = next((self._places[prefix] for prefix in reversed(prefixes) if prefix in self._places), None)
-        return known if known in free and known.load <= least.load + max(1, self.in_flight // 4) else least
-
-    def _remember(self, prefixes: tuple[str, ...], seat: _Seat[W]) -> None:
-        for prefix in prefixes:
-            self._places[prefix] = seat
-            self._places.move_to_end(prefix)
-        while len(self._places) > REMEMBERED:
-            self._places.popitem(last=False)
 
     def _give_back(self, seat: _Seat[W]) -> None:
         seat.load -= 1
@@ -218,7 +203,7 @@ class Pool(Generic[W]):
             f"warning: an engine died ({lost}); its {seat.load} requests run again, another engine takes its place"
         )
         self._seats[self._seats.index(seat)] = _Seat(self.start())
-        self._places = OrderedDict((prefix, place) for prefix, place in self._places.items() if place is not seat)
+        self._affinity.forget(seat)
         self._tend()
         # Those who waited for one of several engines may now have to wait for the only one to come up.
         self._wake(len(self._waiting))
