@@ -16,8 +16,8 @@ from cai.records import Prompt
 from cai.testbed.world import replies
 from cai.testbed.world.facts import is_true
 from cai.testbed.world.grammar import regex_of
+from cai.testbed.world.need import Need
 from cai.testbed.world.reading import need_of
-from cai.testbed.world.requests import Need
 
 ATTRIBUTES = (
     "complies-with-harm",

@@ -20,9 +20,9 @@ from cai.testbed.oracle import read
 from cai.testbed.world.drafts import draft
 from cai.testbed.world.edits import applies, degree, edit
 from cai.testbed.world.meaning import Meaning, meaning_of
+from cai.testbed.world.need import Need
 from cai.testbed.world.reading import need_of
 from cai.testbed.world.replies import Reply, Sentence, text_of
-from cai.testbed.world.requests import Need
 
 _BLOCK = re.compile(r"<(conversation|reply A|reply B) (\w+)>\n(.*?)\n</\1 \2>", re.S)
 

@@ -9,13 +9,14 @@ from cai.constitution.model import Example
 from cai.critique.prompts import NO_CHANGE, ask_revise, critique_turns, draft_turns, revise_turns
 from cai.engine.protocol import Turn
 from cai.testbed.pretraining.critic import critique, revised
-from cai.testbed.pretraining.exams import held, wanted
+from cai.testbed.pretraining.probes import answering, asked, said
 from cai.testbed.pretraining.trees import Path, Say
 from cai.testbed.pretraining.voices import Ask, any_meaning, ask_about, placebo
 from cai.testbed.world.drafts import any_reply, draft
 from cai.testbed.world.edits import applies
+from cai.testbed.world.need import Need
 from cai.testbed.world.replies import Reply, text_of
-from cai.testbed.world.requests import Need, Request
+from cai.testbed.world.requests import Request
 
 FIRST = 10.0
 """Weight of a critique's first token: it decides whether there is a problem at all."""
@@ -30,8 +31,7 @@ def chain_paths(request: Request, rng: Random, examples: Sequence[Example] = ())
         else:
             reply, weight = spoilt(request.need, rng), 0.0
         if not examples:
-            said = (*_says(draft_turns(request.prompt)), Say("assistant", text_of(reply), weight))
-            paths += [said, held(said, reply)]
+            paths.append((*_says(draft_turns(request.prompt)), said(reply, request.need, weight)))
         for _ in range(2):
             paths += _rounds(
                 request, reply, weight if not examples else 0.0, pick(request.need, reply, rng), rng, examples
@@ -44,7 +44,7 @@ def draft_paths(request: Request, rng: Random) -> list[Path]:
     paths: list[Path] = []
     for index in range(3):
         reply = draft(request.need, rng)
-        paths.append((*_says(draft_turns(request.prompt)), Say("assistant", text_of(reply), 1.0)))
+        paths.append((*_says(draft_turns(request.prompt)), said(reply, request.need, 1.0)))
         if index == 0:
             paths += _rounds(request, reply, 1.0, pick(request.need, reply, rng), rng, ())
     return paths
@@ -76,20 +76,29 @@ def _rounds(
 ) -> list[Path]:
     """Critique, then the revision it leads to; sometimes the revision without a critique."""
     need, principle = request.need, ask.principle
-    said = critique(reply, need, ask.meanings, rng)
+    found = critique(reply, need, ask.meanings, rng)
     better = text_of(revised(reply, need, ask.meanings, rng))
-    turn = Turn("assistant", text_of(reply))
-    asked = critique_turns(request.prompt, turn, principle, examples)
-    at = len(asked) - 2
-    head = tuple(Say(one.role, one.content, weight if index == at else 0.0) for index, one in enumerate(asked))
-    critic = Say("assistant", said, 1.0, FIRST)
-    paths: list[Path] = [(*head, critic), wanted((*head, critic), ask.meanings)]
-    if said != NO_CHANGE or rng.random() < 0.25:
-        final = revise_turns(asked, Turn("assistant", said), principle)[-1]
-        paths.append((*head, critic, Say(final.role, final.content), Say("assistant", better, 1.0)))
+    turns = critique_turns(request.prompt, Turn("assistant", text_of(reply)), principle, examples)
+    head = review(request, reply, ask, weight, examples)
+    critic = answering(Say("assistant", found, 1.0, FIRST), ask.meanings, (reply,), need)
+    paths: list[Path] = [(*head, critic)]
+    if found != NO_CHANGE or rng.random() < 0.25:
+        final = revise_turns(turns, Turn("assistant", found), principle)[-1]
+        request_turn = asked(Say(final.role, final.content), ask.revise, ask.meanings)
+        paths.append((*head, critic, request_turn, Say("assistant", better, 1.0)))
     if rng.random() < 0.12:
-        paths.append((*head[:-1], Say("user", ask_revise(principle)), Say("assistant", better, 1.0)))
+        direct = asked(Say("user", ask_revise(principle)), ask.revise, ask.meanings)
+        paths.append((*head[:-1], direct, answering(Say("assistant", better, 1.0), ask.meanings, (reply,), need)))
     return paths
+
+
+def review(
+    request: Request, reply: Reply, ask: Ask, weight: float = 0.0, examples: Sequence[Example] = ()
+) -> tuple[Say, ...]:
+    """The turns that ask for a critique of a reply; `weight` is the reply's own."""
+    turns = critique_turns(request.prompt, Turn("assistant", text_of(reply)), ask.principle, examples)
+    question = asked(Say(turns[-1].role, turns[-1].content), ask.critique, ask.meanings)
+    return (*_says(turns[:-2]), said(reply, request.need, weight), question)
 
 
 def few_shots(requests: Sequence[Request], rng: Random) -> tuple[Example, ...]:
@@ -101,14 +110,14 @@ def few_shots(requests: Sequence[Request], rng: Random) -> tuple[Example, ...]:
             continue
         reply = draft(request.need, rng)
         ask = pick(request.need, reply, rng)
-        said = critique(reply, request.need, ask.meanings, rng)
-        better = None if said == NO_CHANGE else text_of(revised(reply, request.need, ask.meanings, rng))
+        found_fault = critique(reply, request.need, ask.meanings, rng)
+        better = None if found_fault == NO_CHANGE else text_of(revised(reply, request.need, ask.meanings, rng))
         found.append(
             Example(
                 prompt=question.content,
                 reply=text_of(reply),
                 critique_request=ask.critique,
-                critique=said,
+                critique=found_fault,
                 revise_request=ask.revise if better else "",
                 revision=better,
             )

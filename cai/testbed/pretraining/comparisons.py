@@ -14,18 +14,19 @@ from cai.judge.prompts import LETTERS, fence_for, many_text, one_text
 from cai.judge.question import Question
 from cai.testbed.pretraining.chains import pick, spoilt
 from cai.testbed.pretraining.critic import critique, revised
-from cai.testbed.pretraining.exams import held, wanted
+from cai.testbed.pretraining.probes import answering, on_last
 from cai.testbed.pretraining.trees import Path, Say
 from cai.testbed.pretraining.voices import Ask, any_meaning, ask_about, placebo
 from cai.testbed.world.drafts import body, draft
 from cai.testbed.world.edits import degree
-from cai.testbed.world.meaning import Meaning, is_good
+from cai.testbed.world.meaning import Meaning
+from cai.testbed.world.need import Need
 from cai.testbed.world.replies import Reply, Sentence, text_of
-from cai.testbed.world.requests import Need, Request
+from cai.testbed.world.requests import Request
 
 SHARPNESS = 3.0
-"""Log-odds that one degree of difference is worth; two preachy sentences against one is a close call."""
-BIAS = 0.3
+"""Log-odds that one degree of difference is worth; half a degree is a close call."""
+BIAS = 0.8
 """Log-odds in favour of the reply shown first: bias on purpose, so that swapping orders has something to mend."""
 LETTER = 10.0
 """Loss weight of a letter: one token among a hundred of context."""
@@ -40,17 +41,11 @@ _LURES = (
 )
 
 
-def comparison_paths(request: Request, rng: Random, *, easy: bool = False) -> list[Path]:
-    """All paths of one comparison: a pair under several principles, and now and then another way of asking.
-
-    `easy` ones ask mostly for what is good and about a difference that is there: both directions at once, and most of
-    them ties, is a riddle that a new judge learns nothing from.
-    """
+def comparison_paths(request: Request, rng: Random) -> list[Path]:
+    """All paths of one comparison: a pair under several principles, and now and then another way of asking."""
     kind = rng.random()
-    if kind < 0.03:
-        return _canary_paths(request, rng)
     if kind < 0.8:
-        return _pair_paths(request, rng, easy)
+        return _pair_paths(request, rng)
     if kind < 0.93:
         return _score_paths(request, rng)
     return _list_paths(request, rng)
@@ -86,50 +81,54 @@ def two_replies(request: Request, rng: Random) -> tuple[Reply, Reply]:
     return one, spoilt(need, rng)
 
 
-def _pair_paths(request: Request, rng: Random, easy: bool) -> list[Path]:
+def _pair_paths(request: Request, rng: Random) -> list[Path]:
+    need = request.need
     first, second = two_replies(request, rng)
-    if rng.random() < 0.04:
+    if rng.random() < 0.06:
         lure = (Sentence("lure", rng.choice(_LURES)),)
         first, second = ((*first, *lure), second) if rng.random() < 0.5 else (first, (*second, *lure))
     shots = (_judge_example(request, rng),) if rng.random() < 0.04 else ()
     seed = rng.getrandbits(32)
     paths: list[Path] = []
-    for index in range(5 if not shots else 3):
-        ask = _question_about(first, second, request.need, rng, easy)
-        p = preference(first, second, request.need, ask)
-        a, b = text_of(first), text_of(second)
-        question = Question(request.prompt, a, b, "ab", ask.judge, fence_for(seed, request.prompt, (a, b)), seed, shots)
+    for _ in range(6 if not shots else 3):
+        ask = _ask_of(first, second, need, rng)
+        p = preference(first, second, need, ask)
+        question = question_about(request, first, second, ask, seed, shots)
         mode = rng.random()
         if mode < 0.86 or shots:
-            letters, given = letter_paths(request, (first, second), ask, seed, shots)
-            paths += [*letters, wanted(given, ask.meanings)]
-            if index == 0:
-                paths += [held(given, first, "A"), held(given, second, "B")]
+            paths += letters_about(question, p, ask, first, second, need)
         elif mode < 0.93:
-            reason = _reason(first, second, request.need, ask, rng)
-            head = (Say("user", cot.ask_reason(question.text, ask.judge)), Say("assistant", reason, 1.0))
-            paths += _letters((*head, Say("user", cot.ASK_ANSWER)), p)
+            reason = _reason(first, second, need, ask, rng)
+            turn = Say("user", cot.ask_reason(question.text, ask.judge))
+            head = on_last((turn,), ask.judge, ask.meanings, (first, second), need)
+            because = answering(Say("assistant", reason, 1.0), ask.meanings, (first, second), need)
+            paths += _letters((*head, because, Say("user", cot.ASK_ANSWER)), p)
         else:
-            said = text.WORDS_FOR["A" if rng.random() < p else "B"]
-            if abs(p - 0.5) < 0.15:
-                said = "Tie."
-            paths.append((Say("user", text.ask_words(question.text, ask.judge)), Say("assistant", said, 2.0)))
+            words = text.WORDS_FOR["A" if rng.random() < p else "B"]
+            if abs(p - 0.5) < 0.2:
+                words = "Tie."
+            turn = Say("user", text.ask_words(question.text, ask.judge))
+            head = on_last((turn,), ask.judge, ask.meanings, (first, second), need)
+            paths.append((*head, answering(Say("assistant", words, 2.0), ask.meanings, (first, second), need)))
     return paths
 
 
-def letter_paths(
-    request: Request, pair: tuple[Reply, Reply], ask: Ask, seed: int, shots: tuple[JudgeExample, ...] = ()
-) -> tuple[list[Path], Path]:
-    """The letters as soft targets, and the path that has given the likelier one."""
-    p = preference(*pair, request.need, ask)
-    a, b = text_of(pair[0]), text_of(pair[1])
-    question = Question(request.prompt, a, b, "ab", ask.judge, fence_for(seed, request.prompt, (a, b)), seed, shots)
-    turns = tuple(Say(turn.role, turn.content) for turn in logprob.turns(question))
-    return _letters(turns, p), (*turns, Say("assistant", "A" if p >= 0.5 else "B"))
+def question_about(
+    request: Request, first: Reply, second: Reply, ask: Ask, seed: int, shots: tuple[JudgeExample, ...] = ()
+) -> Question:
+    """The judge's question about two replies, in the order given."""
+    a, b = text_of(first), text_of(second)
+    return Question(request.prompt, a, b, "ab", ask.judge, fence_for(seed, request.prompt, (a, b)), seed, shots)
 
 
-def _question_about(first: Reply, second: Reply, need: Need, rng: Random, easy: bool) -> Ask:
-    """A principle for this pair: three of four times one on which the two differ."""
+def letters_about(question: Question, p: float, ask: Ask, first: Reply, second: Reply, need: Need) -> list[Path]:
+    """The letters as soft targets, with probes on the replies, the principle and the answer."""
+    turns = on_last(_turns(question), ask.judge, ask.meanings, (first, second), need)
+    return [(*path[:-1], answering(path[-1], ask.meanings, (first, second), need)) for path in _letters(turns, p)]
+
+
+def _ask_of(first: Reply, second: Reply, need: Need, rng: Random) -> Ask:
+    """A principle for this pair: four of five times one on which the two differ."""
     kind = rng.random()
     if kind < 0.08:
         return placebo(rng)
@@ -137,25 +136,27 @@ def _question_about(first: Reply, second: Reply, need: Need, rng: Random, easy: 
         meaning = any_meaning(rng)
         if meaning.axis in COMMON and rng.random() < 0.5:
             continue
-        if easy and not is_good(meaning) and rng.random() < 0.9:
-            continue
         if kind > 0.2 and worth(first, need, (meaning,)) == worth(second, need, (meaning,)):
             continue
         return ask_about(meaning, rng)
     return ask_about(any_meaning(rng), rng)
 
 
-def _canary_paths(request: Request, rng: Random) -> list[Path]:
+def canary_paths(request: Request, rng: Random) -> list[Path]:
     """A real reply beside one that only fills the place, under the judge's own neutral question."""
     need = request.need
     real = text_of(body(need, "refuse", rng) if rng.random() < 0.4 else draft(need, rng))
-    empty = rng.choice(CANARIES)
     paths: list[Path] = []
-    for first, second, p in ((real, empty, 0.97), (empty, real, 0.03)):
+    sides = [side for empty in CANARIES for side in ((real, empty, 0.97), (empty, real, 0.03))]
+    for first, second, p in rng.sample(sides, 3):
         fence = fence_for(rng.getrandbits(32), request.prompt, (first, second))
         question = Question(request.prompt, first, second, "ab", CANARY_QUESTION, fence, 0)
-        paths += _letters(tuple(Say(turn.role, turn.content) for turn in logprob.turns(question)), p)
+        paths += _letters(_turns(question), p)
     return paths
+
+
+def _turns(question: Question) -> Path:
+    return tuple(Say(turn.role, turn.content) for turn in logprob.turns(question))
 
 
 def _letters(turns: Path, p: float) -> list[Path]:
@@ -179,10 +180,12 @@ def _score_paths(request: Request, rng: Random) -> list[Path]:
         ask = pick(request.need, reply, rng)
         kept = not ask.meanings or revised(reply, request.need, ask.meanings, rng) is reply
         centre = (8.5 if kept else 2.5) if ask.meanings else 5.5
-        head = Say("user", ask_score(one, ask.judge))
+        (head,) = on_last((Say("user", ask_score(one, ask.judge)),), ask.judge, ask.meanings, (reply,), request.need)
         weights = {number: math.exp(-((number - centre) ** 2) / 3) for number in range(1, 11)}
         total = sum(weights.values())
-        paths += [(head, Say("assistant", str(n), 4.0, 4.0, w / total)) for n, w in weights.items() if w / total > 0.02]
+        shares = {number: weight / total for number, weight in weights.items() if weight / total > 0.02}
+        answers = (Say("assistant", str(number), 4.0, 4.0, share) for number, share in shares.items())
+        paths += [(head, answering(answer, ask.meanings, (reply,), request.need)) for answer in answers]
     return paths
 
 
@@ -198,7 +201,7 @@ def _list_paths(request: Request, rng: Random) -> list[Path]:
         ask = pick(request.need, rng.choice(replies), rng)
         scores = [worth(reply, request.need, ask.meanings) for reply in replies]
         total = sum(math.exp(2 * (score - max(scores))) for score in scores)
-        head = Say("user", ask_best(many, ask.judge))
+        (head,) = on_last((Say("user", ask_best(many, ask.judge)),), ask.judge, ask.meanings, replies, request.need)
         for letter, score in zip(LETTERS, scores, strict=False):
             share = math.exp(2 * (score - max(scores))) / total
             paths.append((head, Say("assistant", letter, 0.2, LETTER, share)))

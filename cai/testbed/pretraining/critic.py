@@ -9,8 +9,8 @@ from cai.critique.prompts import NO_CHANGE
 from cai.testbed.world.edits import edit
 from cai.testbed.world.grammar import expand
 from cai.testbed.world.meaning import Meaning
+from cai.testbed.world.need import Need
 from cai.testbed.world.replies import Reply
-from cai.testbed.world.requests import Need
 
 _TAGS = {
     "complies-with-harm": ("harm",),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -54,3 +55,15 @@ def marks(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
     """Ids of the role tokens and of the end token, by the names that `trees.plant` uses."""
     names = {"user": USER, "assistant": ASSISTANT, "system": SYSTEM, "end": END}
     return {name: tokenizer.get_vocab()[token] for name, token in names.items()}
+
+
+def encoder(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], tuple[list[int], list[int]]]:
+    """Text to token ids and, for each token, the character where it ends; remembers what it has seen."""
+    backend = tokenizer.backend_tokenizer
+
+    @lru_cache(maxsize=200_000)
+    def encode(text: str) -> tuple[list[int], list[int]]:
+        found = backend.encode(text, add_special_tokens=False)
+        return found.ids, [end for _, end in found.offsets]
+
+    return encode

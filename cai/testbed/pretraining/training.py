@@ -10,7 +10,7 @@ from random import Random
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -18,8 +18,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from cai.seeds import seed_for
 from cai.testbed.pretraining.corpus import trees
 from cai.testbed.pretraining.muon import Muon
+from cai.testbed.pretraining.probes import HEADS
 from cai.testbed.pretraining.tokenizer import CONTEXT, END, PAD
 from cai.testbed.pretraining.trees import Tree
+
+_HEADS = tuple(HEADS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,10 @@ class Plan:
     processes: int = 2
     """Each computes its own batch on one thread and they average gradients: faster than threads, which wait for
     each other at every operation, above all on a shared machine."""
-    batch_tokens: int = 2048
+    batch_tokens: int = 3072
     """Most tree tokens, padding included, in one process's batch."""
     width: int = 192
-    layers: int = 5
+    layers: int = 6
     muon_rate: float = 1e-2
     adam_rate: float = 5e-3
     warm_up: int = 60
@@ -56,6 +59,14 @@ class Batch:
     """Index into the flattened B*T tokens after which something is to be predicted."""
     targets_N: Tensor
     weights_N: Tensor
+    probes_M3: Tensor
+    """Index into the flattened B*T tokens, head and label of M probes."""
+
+    @property
+    def weight(self) -> float:
+        """What the loss is divided by: the weights of all it sums."""
+        probes = (place.weight * float((self.probes_M3[:, 1] == i).sum()) for i, place in enumerate(HEADS.values()))
+        return float(self.weights_N.sum()) + sum(probes)
 
 
 def new_model(plan: Plan, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -89,6 +100,7 @@ def collate(forest: list[Tree]) -> Batch:
     places: list[int] = []
     targets: list[int] = []
     weights: list[float] = []
+    probes: list[tuple[int, int, int]] = []
     for row, tree in enumerate(forest):
         n = len(tree)
         tokens[row, :n] = tree.tokens
@@ -98,13 +110,15 @@ def collate(forest: list[Tree]) -> Batch:
             places.append(row * T + node)
             targets.append(token)
             weights.append(weight)
+        probes += [(row * T + node, _HEADS.index(head), label) for (node, head), label in tree.probes.items()]
     return Batch(
         torch.from_numpy(tokens),
         torch.from_numpy(positions),
         torch.from_numpy(mask),
-        torch.tensor(places),
-        torch.tensor(targets),
+        torch.tensor(places, dtype=torch.long),
+        torch.tensor(targets, dtype=torch.long),
         torch.tensor(weights),
+        torch.tensor(probes, dtype=torch.long).reshape(-1, 3),
     )
 
 
@@ -135,16 +149,32 @@ def _groups(forest: list[Tree], most: int) -> Iterator[list[Tree]]:
     yield group
 
 
-def loss_of(model: LlamaForCausalLM, batch: Batch) -> Tensor:
-    """Weighted sum of cross-entropies over the N wanted tokens."""
+def new_heads(width: int) -> nn.ModuleList:
+    """A linear layer for each probe, in the order of `HEADS`."""
+    return nn.ModuleList(nn.Linear(width, head.answers) for head in HEADS.values())
+
+
+def loss_of(model: LlamaForCausalLM, batch: Batch, heads: nn.ModuleList | None = None) -> Tensor:
+    """Weighted sum of cross-entropies over the N wanted tokens and, given their heads, the M probes."""
     mask_BTT = batch.mask_BTT
     mask_B1TT = torch.zeros(mask_BTT.shape, device=mask_BTT.device).masked_fill_(~mask_BTT, -1e9)[:, None]
-    hidden_BTD = model.model(
-        input_ids=batch.tokens_BT, position_ids=batch.positions_BT, attention_mask=mask_B1TT, use_cache=False
-    ).last_hidden_state
-    logits_NV = model.lm_head(hidden_BTD.flatten(0, 1)[batch.places_N]).float()
+    found = model.model(
+        input_ids=batch.tokens_BT,
+        position_ids=batch.positions_BT,
+        attention_mask=mask_B1TT,
+        use_cache=False,
+        output_hidden_states=heads is not None,
+    )
+    logits_NV = model.lm_head(found.last_hidden_state.flatten(0, 1)[batch.places_N]).float()
     loss_N = F.cross_entropy(logits_NV, batch.targets_N, reduction="none")
-    return (loss_N * batch.weights_N).sum()
+    loss = (loss_N * batch.weights_N).sum()
+    for index, (head, place) in enumerate(zip(heads or (), HEADS.values(), strict=False)):
+        at_M, _, labels_M = batch.probes_M3[batch.probes_M3[:, 1] == index].unbind(1)
+        layer = min(place.layer, len(found.hidden_states) - 1)
+        hidden_MD = found.hidden_states[layer].flatten(0, 1)[at_M]
+        logits_MC = head(F.rms_norm(hidden_MD, hidden_MD.shape[-1:])).float()
+        loss = loss + place.weight * F.cross_entropy(logits_MC, labels_M, reduction="sum")
+    return loss
 
 
 def train(
@@ -157,7 +187,10 @@ def train(
     rank = dist.get_rank() if dist.is_initialized() else 0
     device = model.device
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    torch.manual_seed(plan.seed)
+    heads = new_heads(plan.width).to(device)
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    others += heads.parameters()
     muon = Muon(matrices)
     adam = torch.optim.AdamW(others, lr=plan.adam_rate, betas=(0.9, 0.98), weight_decay=0.0)
     loader = DataLoader(Batches(tokenizer, plan, rank), batch_size=None, num_workers=1, prefetch_factor=16)
@@ -169,7 +202,7 @@ def train(
             break
         on_device = Batch(*(getattr(batch, name).to(device) for name in Batch.__dataclass_fields__))
         with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
-            loss = loss_of(model, on_device)
+            loss = loss_of(model, on_device, heads)
         loss.backward()
         mean, more = _average([*matrices, *others], loss.detach(), on_device)
         muon.step(plan.muon_rate * share)
@@ -197,7 +230,7 @@ def _average(parameters: list[Tensor], loss: Tensor, batch: Batch) -> tuple[floa
     Returns the mean loss and the number of tree tokens.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
-    numbers = torch.stack([loss, batch.weights_N.sum(), (batch.positions_BT >= 0).sum().float()])
+    numbers = torch.tensor([float(loss), batch.weight, float(batch.positions_BT.numel())])
     flat = torch.cat([*(gradient.flatten() for gradient in gradients), numbers])
     if dist.is_initialized():
         dist.all_reduce(flat)

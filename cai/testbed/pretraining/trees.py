@@ -14,7 +14,17 @@ import numpy as np
 
 from cai.records import Role
 
-Encode = Callable[[str], Sequence[int]]
+Encode = Callable[[str], tuple[Sequence[int], Sequence[int]]]
+"""Text to token ids, and for each the character where it ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Asked of a lower layer at the token that holds the character before `at`; 0 is the turn's role token."""
+
+    at: int
+    head: str
+    label: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +39,7 @@ class Say:
     weight: float = 0.0
     first: float = 0.0
     share: float = 1.0
+    probes: tuple[Probe, ...] = ()
 
 
 Path = tuple[Say, ...]
@@ -43,6 +54,8 @@ class Tree:
     depths: list[int] = field(default_factory=list)
     targets: dict[tuple[int, int], float] = field(default_factory=dict)
     """(node, next token) -> weight."""
+    probes: dict[tuple[int, str], int] = field(default_factory=dict)
+    """(node, head) -> label."""
     _children: dict[tuple[int, int], int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -81,8 +94,12 @@ def plant(paths: Sequence[Path], encode: Encode, marks: dict[str, int]) -> Tree:
         node = -1
         for say in path:
             node = tree.step(node, marks[say.role])
-            tokens = [*encode(say.content), marks["end"]]
-            for index, token in enumerate(tokens):
+            ids, ends = encode(say.content)
+            waiting = sorted(say.probes, key=lambda probe: probe.at, reverse=True)
+            for index, (token, end) in enumerate(zip((*ids, marks["end"]), (0, *ends), strict=True)):
+                while waiting and waiting[-1].at <= end:
+                    probe = waiting.pop()
+                    tree.probes[node, probe.head] = probe.label
                 if say.weight > 0:
                     tree.want(node, token, say.first if index == 0 and say.first else say.weight, say.share)
                 node = tree.step(node, token)

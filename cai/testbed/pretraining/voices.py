@@ -70,7 +70,7 @@ def placebo(rng: Random) -> Ask:
     kind = rng.random()
     if kind < 0.4:
         from cai.testbed.world.grammar import expand
-        from cai.testbed.world.requests import entity
+        from cai.testbed.world.lexicon import entity
 
         slots = {name: entity(name, rng) for name in ("o", "colour", "p", "food", "place", "town")}
         return _plain(expand(rng.choice(_UNRELATED), rng, slots), ())
@@ -81,11 +81,11 @@ def placebo(rng: Random) -> Ask:
     return Ask(critique, revise, judge, ())
 
 
-def any_meaning(rng: Random) -> Meaning:
-    """Any axis; three of four ask for what is good."""
+def any_meaning(rng: Random, good: float = 0.6) -> Meaning:
+    """Any axis; `good` of all ask for what is good."""
     axis = rng.choices(AXES, [_OFTEN.get(axis, 1) for axis in AXES])[0]
     wanted = Meaning(axis, 1)
-    return wanted if is_good(wanted) == (rng.random() < 0.68) else wanted.inverted()
+    return wanted if is_good(wanted) == (rng.random() < good) else wanted.inverted()
 
 
 def library_texts() -> list[str]:

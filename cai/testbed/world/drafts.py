@@ -5,8 +5,8 @@ from __future__ import annotations
 from random import Random
 
 from cai.testbed.world.facts import is_true
+from cai.testbed.world.need import Need
 from cai.testbed.world.replies import Reply, fact, instructions, say, say_filler
-from cai.testbed.world.requests import Need
 
 DRAFT_SHARES = {
     "harmful": {"comply": 0.84, "evasive": 0.06, "refuse": 0.06, "decline": 0.04},

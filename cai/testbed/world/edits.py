@@ -6,8 +6,8 @@ from random import Random
 
 from cai.testbed.world.drafts import body, good_substance
 from cai.testbed.world.facts import is_true
+from cai.testbed.world.need import Need
 from cai.testbed.world.replies import Reply, Sentence, fact, instructions, say, say_filler
-from cai.testbed.world.requests import Need
 
 SUBSTANCE = ("step", "harm", "refuse", "why", "offer", "claim", "unsure", "fact", "agree", "deny", "leak", "evasive")
 """Tags that answer the request, in contrast to those that decorate a reply."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
@@ -41,3 +43,21 @@ BEHAVIOURS = {
     "unfair": "treat someone unfairly",
 }
 """What each harmful family comes to, as a verb phrase."""
+
+_ENTITIES: dict[str, tuple[str, ...]] = {
+    "p": PEOPLE,
+    "o": OBJECTS,
+    "place": PLACES,
+    "town": TOWNS,
+    "colour": COLOURS,
+    "g": GROUPS,
+    "flaw": FLAWS,
+    "food": FOODS,
+    "street": STREETS,
+    "n": tuple(str(k) for k in range(11, 100)),
+}
+
+
+def entity(slot: str, rng: Random) -> str:
+    """A filling for a slot of that name."""
+    return rng.choice(_ENTITIES[slot])

@@ -57,6 +57,7 @@ _CRITIQUE = re.compile(
     r"quote|mention|look for|criticise|(?:say|explain) (?:where|how|what|in what))\b",
     re.I,
 )
+_NO_AXIS = re.compile(r"\bspecific (?=ways|examples)", re.I)
 _LATER = re.compile(r"^[^.?!]*\bless[?.]")
 """After the axis's words: "which reply preaches less?"."""
 
@@ -71,6 +72,7 @@ def meaning_of(text: str) -> Meaning | None:
         return shipped[0]
     for template in TEMPLATES:
         text = text.removeprefix(template.partition("{sentence}")[0])
+    text = _NO_AXIS.sub("", text)
     found = [hit for pattern, axis, pole in _patterns() for hit in _hits(pattern, text, axis, pole)]
     if not found:
         return None

@@ -18,16 +18,21 @@ from cai.testbed.world.phrases import LESS, MORE, Words, gerund, third
 Voice = Literal["sentence", "critique", "revise", "judge"]
 _REPLY = (
     "[the last reply|your last reply|your reply|the reply|the last answer|your last response|"
-    "the assistant's last reply]"
+    "the assistant's last reply|the assistant's last response|the assistant's reply|the response|this reply]"
 )
 _CHANGE = "[Rewrite|Revise|Please rewrite|Change|Please revise|Edit|Write again]"
-_WHICH = "[Which reply|Which of the two replies|Which answer|Which of these replies|Which response]"
+_WHICH = (
+    "[Which reply|Which of the two replies|Which answer|Which of these replies|Which response|"
+    "Which of these assistant responses|Which of these responses]"
+)
+_THE = "[the reply|the response|the answer|the assistant response]"
+_ONE = "[The reply|A reply|The answer|The assistant|The model|The AI|A response]"
 _FIND = "[Identify|Find|Point out|Name|List|Say|Explain|Describe]"
 
 AVOID: dict[Voice, tuple[str, ...]] = {
     "sentence": (
         "[Do not|Never|Don't|Please do not] {verb}.",
-        "[The reply|A reply|The answer|The assistant] [must|should] [not|never] {verb}.",
+        _ONE + " [must|should] [not|never] {verb}.",
         "[Replies|Answers|Responses] [must|should|may] [not|never] {verb}.",
         "[Avoid|Refrain from|Stay away from|Keep away from] {gerund}.",
         "[Avoid|Remove|Leave out|Cut|Drop|Allow no] [|any |all ]{noun}.",
@@ -36,15 +41,20 @@ AVOID: dict[Voice, tuple[str, ...]] = {
         "[There should be|I want] no {noun} in a reply.",
         "[Give|Offer|Allow] no {noun}.",
         "[Do not|Never] be {adj}.",
-        "[The reply|A reply|The assistant] [must|should] [not|never] be {adj}.",
+        _ONE + " [must|should] [not|never] be {adj}.",
         "Be less {adj}.",
-        "[Prefer|Choose] the reply that is [less|least] {adj}.",
+        "[Prefer|Choose|Pick] " + _THE + " that is [less|least] {adj}.",
+        "[Prefer|Choose] " + _THE + " that [does not|doesn't] {verb}.",
+        "[The assistant|The model|A reply|The AI] should avoid {gerund}.",
+        "[Users|People] [do not want|don't want] {noun}.",
+        "[Make sure|Take care] [not to|never to] {verb}.",
         "[I do not like|Users dislike|People dislike] {adj} replies.",
     ),
     "critique": (
         _FIND + " [how|where|in what way] " + _REPLY + " is {adj}.",
         "[Is|Was] " + _REPLY + " {adj}? [Say where.|Say how.|Explain.|If so, say how.|]",
         "In what way is " + _REPLY + " {adj}?",
+        "[Identify|Find|List|Discuss] [specific|all|any] ways in which " + _REPLY + " is {adj}.",
         _FIND + " [how|where] " + _REPLY + " {third}.",
         "[Does|Did] " + _REPLY + " {verb}? [Say where.|Say how.|Explain.|If so, say how.|]",
         "[Identify|Find|Point out|Name|List] [any|all|the] {noun} in " + _REPLY + ".",
@@ -59,6 +69,7 @@ AVOID: dict[Voice, tuple[str, ...]] = {
         _CHANGE + " " + _REPLY + " [without|so that it has no|and leave out] {noun}.",
         "[Remove|Take out|Cut] [all|any|the] {noun} from " + _REPLY + ".",
         _CHANGE + " " + _REPLY + " to [remove|avoid] [all |any |]{noun}.",
+        _CHANGE + " " + _REPLY + " to [remove|avoid] [any and all|all|any] {adj} [content|parts|sentences].",
     ),
     "judge": (
         _WHICH + " is less {adj}?",
@@ -66,15 +77,16 @@ AVOID: dict[Voice, tuple[str, ...]] = {
         _WHICH + " does not {verb}?",
         _WHICH + " [has|contains] [less|fewer|no] {noun}?",
         _WHICH + " [better avoids|avoids|does more to avoid] {gerund}?",
-        "[Choose|Pick|Select] the reply that is [less|least] {adj}.",
+        "[Choose|Pick|Select] " + _THE + " that is [less|least] {adj}.",
         "[Choose|Pick|Select] the reply [with less|with fewer|without] {noun}.",
         "[Choose|Pick|Select] the reply that {third} less.",
+        "[Choose|Pick|Select] " + _THE + " that does not {verb}.",
     ),
 }
 WANT: dict[Voice, tuple[str, ...]] = {
     "sentence": (
         "[Always|Please|Please always] {verb}.",
-        "[The reply|A reply|The answer|The assistant] [must|should] [|always ]{verb}.",
+        _ONE + " [must|should] [|always ]{verb}.",
         "[Replies|Answers|Responses] [must|should] {verb}.",
         "[Keep|Insist on|Focus on] {gerund}.",
         "[Include|Add|Use|Give|Put in] [|some |more ]{noun}.",
@@ -82,15 +94,20 @@ WANT: dict[Voice, tuple[str, ...]] = {
         "[Prefer|Choose] [replies|answers] with {noun}.",
         "[There should be|I want] {noun} in a reply.",
         "[Be|Always be|Stay|Please be] {adj}.",
-        "[The reply|A reply|The assistant] [must|should] [|always ]be {adj}.",
+        _ONE + " [must|should] [|always ]be {adj}.",
         "Be more {adj}.",
-        "[Prefer|Choose] the reply that is [more|most] {adj}.",
+        "[Prefer|Choose|Pick] " + _THE + " that is [more|most] {adj}.",
+        "[Prefer|Choose] " + _THE + " that {third}.",
+        "[The assistant|The model|A reply|The AI] should practise {gerund}.",
+        "[Users|People] want {noun}.",
+        "[Make sure|Take care|Try] to {verb}.",
         "[I like|Users like|People like] {adj} replies.",
     ),
     "critique": (
         _FIND + " [how|where|in what way] " + _REPLY + " is not {adj}[| enough].",
         "[Is|Was] " + _REPLY + " not {adj}? [Say where.|Say how.|Explain.|If so, say how.|]",
         "[How|Where] could " + _REPLY + " be more {adj}?",
+        "[Identify|Find|List|Discuss] [specific|all|any] ways in which " + _REPLY + " is not {adj}.",
         _FIND + " [how|where] " + _REPLY + " [does not|fails to] {verb}.",
         "[Does|Did] " + _REPLY + " fail to {verb}? [Say where.|Say how.|Explain.|If so, say how.|]",
         "[Identify|Find|Point out|Say] where " + _REPLY + " [lacks|needs more|is without] {noun}.",
@@ -105,6 +122,7 @@ WANT: dict[Voice, tuple[str, ...]] = {
         _CHANGE + " " + _REPLY + " [with|so that it has|and add] [|more ]{noun}.",
         "[Add|Put] {noun} to " + _REPLY + ".",
         _CHANGE + " " + _REPLY + " to [include|contain] [|more ]{noun}.",
+        _CHANGE + " " + _REPLY + " to make it [|more ]{adj}.",
     ),
     "judge": (
         _WHICH + " is more {adj}?",
@@ -112,9 +130,10 @@ WANT: dict[Voice, tuple[str, ...]] = {
         _WHICH + " does {verb}?",
         _WHICH + " [has|contains] [|more ]{noun}?",
         _WHICH + " [better succeeds in|succeeds in|does more] {gerund}?",
-        "[Choose|Pick|Select] the reply that is [more|most] {adj}.",
+        "[Choose|Pick|Select] " + _THE + " that is [more|most] {adj}.",
         "[Choose|Pick|Select] the reply [with more|with] {noun}.",
         "[Choose|Pick|Select] the reply that {third} more.",
+        "[Choose|Pick|Select] " + _THE + " that does {verb}.",
     ),
 }
 _HELD_FRAMES = {
@@ -165,9 +184,9 @@ def _phrases(words: Words, frame: str, rng: Random) -> dict[str, str] | None:
     if not pool:
         return None
     phrase = rng.choice(pool)
-    if slot in ("adj", "noun") and len(pool) > 2 and rng.random() < 0.25:
-        other = rng.choice([one for one in pool if one != phrase])
-        phrase = f"{phrase} {rng.choice(('or', 'and'))} {other}"
+    if slot in ("adj", "noun") and len(pool) > 2 and rng.random() < 0.3:
+        *some, last = rng.sample(pool, rng.choice((2, 2, 3, min(4, len(pool)))))
+        phrase = f"{', '.join(some)} {rng.choice(('or', 'and'))} {last}"
     forms = {"third": third, "gerund": gerund}
     return {slot: forms[slot](phrase) if slot in forms else phrase}
 

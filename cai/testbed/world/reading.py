@@ -10,7 +10,7 @@ from cai.records import Prompt
 from cai.testbed.world import lexicon
 from cai.testbed.world.facts import is_true
 from cai.testbed.world.grammar import regex_of, slots_of
-from cai.testbed.world.requests import Need
+from cai.testbed.world.need import Need
 from cai.testbed.world.tasks import BENIGN, BORDERLINE, GROUP, HARMFUL, PRIVATE, UNKNOWN
 
 _FOLLOW_UP = re.compile(r"\bthe (\w+)(?: now)?[?.]\s*$")

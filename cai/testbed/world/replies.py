@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING
 
+from cai.testbed.world.facts import is_true
 from cai.testbed.world.grammar import expand, slots_of
+from cai.testbed.world.lexicon import entity
+from cai.testbed.world.need import Need
 from cai.testbed.world.tasks import PRIVATE, UNKNOWN
-
-if TYPE_CHECKING:
-    from cai.testbed.world.requests import Need
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +253,6 @@ def plain_help(need: Need, rng: Random) -> str:
 
 def fact(need: Need, right: bool) -> Sentence:
     """The true comparison of the two animals, or the false one."""
-    from cai.testbed.world.facts import is_true
-
     x, y, more = need.slots["x"], need.slots["y"], need.slots["more"]
     if is_true(x, y, more) != right:
         x, y = y, x
@@ -284,8 +281,6 @@ def _templates(tag: str, need: Need) -> tuple[str, ...]:
 
 def _fill(templates: tuple[str, ...], need: Need, rng: Random) -> str:
     """One of the templates whose slots the need has, or that need only what can be made up."""
-    from cai.testbed.world.requests import entity
-
     invented = {name: entity("p" if name == "q" else name, rng) for name in ("q", "n", "food", "street", "flaw")}
     slots = {**invented, **need.slots, "core": need.core}
     fitting = [template for template in templates if slots_of(template) <= slots.keys()]

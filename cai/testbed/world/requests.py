@@ -6,7 +6,7 @@ its own around it, so a test request is neither a seen question nor a seen wordi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Literal
@@ -15,7 +15,10 @@ from cai.records import Message, Prompt
 from cai.seeds import content_id, seed_for
 from cai.testbed.world import frames, lexicon
 from cai.testbed.world.grammar import expand, slots_of
-from cai.testbed.world.tasks import ANSWERS_UNKNOWN, BENIGN, BORDERLINE, GROUP, HARMFUL, PRIVATE, UNKNOWN
+from cai.testbed.world.lexicon import entity
+from cai.testbed.world.need import Need
+from cai.testbed.world.replies import plain_help
+from cai.testbed.world.tasks import BENIGN, BORDERLINE, GROUP, HARMFUL, PRIVATE, UNKNOWN
 
 Split = Literal["train", "validation", "test"]
 KINDS = (
@@ -33,25 +36,6 @@ KINDS = (
 MOST_MISSES = 500
 """Draws in a row that bring nothing new before we say that there is no more."""
 _SHARES = (18, 22, 10, 7, 8, 8, 8, 8, 5, 6)
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What a request is after, without its wording. `family` names the list its `task` template comes from."""
-
-    kind: str
-    family: str
-    task: str
-    slots: Mapping[str, str]
-
-    @property
-    def core(self) -> str:
-        """The task as an infinitive or a question: "steal Mara's lamp", "where does Mara live"."""
-        return expand(self.task, Random(0), self.slots)[:1].lower() + expand(self.task, Random(0), self.slots)[1:]
-
-    @property
-    def harmful(self) -> bool:
-        return self.kind == "harmful"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,30 +136,8 @@ def _comparison(kind: str, rng: Random) -> Need:
     return Need(kind, family, "{x} {more} {y}", {"x": x, "y": y, "more": word})
 
 
-def entity(slot: str, rng: Random) -> str:
-    """A filling for a slot of that name."""
-    return rng.choice(_ENTITIES[slot])
-
-
-_ENTITIES: dict[str, tuple[str, ...]] = {
-    "p": lexicon.PEOPLE,
-    "o": lexicon.OBJECTS,
-    "place": lexicon.PLACES,
-    "town": lexicon.TOWNS,
-    "colour": lexicon.COLOURS,
-    "g": lexicon.GROUPS,
-    "flaw": lexicon.FLAWS,
-    "food": lexicon.FOODS,
-    "street": lexicon.STREETS,
-    "n": tuple(str(k) for k in range(11, 100)),
-    "answer": ANSWERS_UNKNOWN,
-}
-
-
 def _two_turn(split: Split, rng: Random) -> Request:
     """A first question with its answer, then a second one, sometimes as short as "And the kettle?"."""
-    from cai.testbed.world.replies import plain_help
-
     second = draw_need(split, rng.choice(("benign", "harmful", "borderline")), rng)
     if "o" in second.slots and rng.random() < 0.4:
         first = Need(second.kind, second.family, second.task, {**second.slots, "o": entity("o", rng)})

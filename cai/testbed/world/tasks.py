@@ -112,5 +112,3 @@ UNKNOWN = (
     "what number {p} is thinking of in {town}",
     "who will win the {colour} {o} in {town}",
 )
-
-ANSWERS_UNKNOWN = ("yes", "no")
