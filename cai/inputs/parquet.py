@@ -22,7 +22,7 @@ def parquet_rows(path: Path, column: str) -> Iterator[Row | InputError]:
 
     try:
         file = pq.ParquetFile(path)
-        _refuse_unfolding(file.metadata, path)
+        refuse_unfolding(file.metadata, path)
         names = list(file.schema_arrow.names)
         number = 0
         for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=wanted_columns(names, column) or names):
@@ -34,7 +34,7 @@ def parquet_rows(path: Path, column: str) -> Iterator[Row | InputError]:
         raise InputError(f"unreadable Parquet: {first}", "fetch or write the file again", Where(path)) from error
 
 
-def _refuse_unfolding(metadata: Any, path: Path) -> None:
+def refuse_unfolding(metadata: Any, path: Path) -> None:
     """The footer's sizes tell how far a column unfolds before any of it is read."""
     for index in range(metadata.num_row_groups):
         group = metadata.row_group(index)

@@ -17,16 +17,13 @@ SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_
 def arguments(settings: TrainSettings, plan: Plan, folder: Path, seed: int, *, evaluates: bool) -> dict[str, Any]:
     """Keyword arguments of `transformers.TrainingArguments` and of every TRL config."""
     cuda = torch.cuda.is_available()
-    best = evaluates and settings.keep_best
-    if evaluates and settings.early_stop:
-        best = True
+    best = evaluates and (settings.keep_best or settings.early_stop > 0)
     return {
         "output_dir": str(folder),
         "per_device_train_batch_size": settings.micro_batch,
         "per_device_eval_batch_size": settings.micro_batch,
         "gradient_accumulation_steps": plan.accumulation,
-        "num_train_epochs": settings.epochs,
-        "max_steps": settings.max_steps or -1,
+        "max_steps": plan.steps,
         "learning_rate": plan.learning_rate,
         "lr_scheduler_type": SCHEDULES[settings.schedule],
         "warmup_steps": round(settings.warmup * plan.steps),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from cai.config.train import TrainSettings
 from cai.errors import InputError
 from cai.seeds import seed_for
 from cai.train.examples import Example
+from cai.train.methods import Method
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +21,36 @@ class Split:
 
     train: list[Example]
     evaluation: list[Example]
+
+
+def refuse_unusable(method: Method, settings: TrainSettings, config: Mapping[str, Any]) -> None:
+    """Raise InputError for settings that exclude each other, a model of the wrong kind, a tracker that is missing."""
+    best_of_k = method.kind == "reward" and settings.reward_loss == "best-of-k"
+    if settings.hard and best_of_k:
+        raise InputError("`hard` is for pairs, and the data is lists", "give `p_best` of 0 and 1 instead")
+    if method.kind != "reward" and any("SequenceClassification" in name for name in config.get("architectures") or ()):
+        raise InputError(
+            f"{settings.model} is a reward model", f"{method.name} trains a language model: give one with -m"
+        )
+    for tracker in settings.report_to:
+        if find_spec(tracker) is None:
+            raise InputError(
+                f"{tracker} is not installed", f"pip install {tracker}, or leave it out of train.report_to"
+            )
+
+
+def refuse_unfit(
+    method: Method, settings: TrainSettings, train: Sequence[Example], evaluation: Sequence[Example]
+) -> None:
+    """Raise InputError where the data lacks what a setting asks for."""
+    if method.kind == "reward" and settings.reward_loss == "margin":
+        without = next((e.id for e in (*train, *evaluation) if e.margin is None), None)
+        if without is not None:
+            raise InputError(f"{without} has no `margin`", "add the column, or set train.reward_loss=pairs")
+    if settings.early_stop and not evaluation:
+        raise InputError(
+            "an early stop needs an evaluation, and no prompt is aside", "give train.eval_data or more data"
+        )
 
 
 def one_constitution(examples: Iterable[Example], *, allow_mixed: bool) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ class Collator:
             "ends_S": rows.ends_S,
             "target_BK": target_BK,
             "sizes_G": torch.tensor([len(item.example.target) for item in items]),
-            "margin_B": torch.tensor([item.example.margin for item in items]),
+            "margin_B": torch.tensor([item.example.margin or 0.0 for item in items]),
             "ids": [item.example.id for item in items],
         }
         if self.reference is not None:

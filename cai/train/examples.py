@@ -2,20 +2,25 @@
 columns.
 
 Supervised: `messages` (the last one is the reply), or `prompt` and `completion`. Preferences: `prompt`, `chosen`,
-`rejected` and `p_chosen` (1 where the column is missing). Best of K: `prompt`, `replies` and `p_best`. Messages are
-lists of {role, content}. Every problem is found before a model loads and names its file and row.
+`rejected` and `p_chosen` (1 where no row has one, refused where some have). Best of K: `prompt`, `replies` and
+`p_best`. Messages are lists of {role, content}. Every problem is found before a model loads and names its file and
+row.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from cai.errors import InputError, InputErrors, Where
+from cai.inputs.lines import read_lines
+from cai.inputs.parquet import refuse_unfolding
 from cai.records import Message, Prompt, Role
 
 Shape = Literal["sft", "pairs", "lists"]
@@ -24,7 +29,11 @@ COLUMNS: dict[Shape, str] = {
     "pairs": "`prompt`, `chosen`, `rejected` and, for soft labels, `p_chosen`",
     "lists": "`prompt`, `replies` and `p_best`",
 }
+OPTIONAL = ("p_chosen", "margin")
+"""Columns that every row of a file has or none: an empty cell would be a number nobody stated."""
 MOST_PROBLEMS = 10
+_HALF = re.compile("[\ud800-\udfff]")
+"""Half a surrogate pair, which JSON can write and UTF-8 cannot."""
 _ROLES: dict[str, Role] = {role: role for role in get_args(Role)}
 
 
@@ -38,7 +47,7 @@ class Example:
     replies: tuple[str, ...]
     target: tuple[float, ...]
     constitution: str = ""
-    margin: float = 0.0
+    margin: float | None = None
     supervised: str = ""
     """A supervised reply to the same prompt, where the data has one (SLiC's calibration target)."""
     round: int = 0
@@ -62,14 +71,20 @@ class _Bad(Exception):
 
 def read_examples(path: Path, shape: Shape) -> tuple[list[Example], Source]:
     """All examples of a Parquet or JSONL file. Raises InputErrors naming the first bad rows."""
-    rows, examples, problems = 0, list[Example](), list[InputError]()
-    for rows, row in enumerate(_rows(path), start=1):
-        if rows == 1:
+    count, examples, problems = 0, list[Example](), list[InputError]()
+    optional: frozenset[str] | None = None
+    for number, row in _rows(path):
+        count += 1
+        if optional is None and isinstance(row, dict):
             _check_columns(path, row, shape)
+            optional = frozenset(name for name in OPTIONAL if row.get(name) is not None)
         try:
-            examples.append(_READERS[shape](row, f"{path.name}:{rows}"))
+            if isinstance(row, str):
+                raise _Bad(row)
+            _same_columns(row, shape, optional or frozenset())
+            examples.append(_READERS[shape](row, f"{path.name}:{number}"))
         except _Bad as bad:
-            problems.append(InputError(str(bad), "", Where(path, rows)))
+            problems.append(InputError(str(bad), "", Where(path, number)))
             if len(problems) == MOST_PROBLEMS:
                 break
     if problems:
@@ -77,52 +92,77 @@ def read_examples(path: Path, shape: Shape) -> tuple[list[Example], Source]:
     if not examples:
         raise InputError("the file holds no rows", "give one with at least one example", Where(path))
     with path.open("rb") as file:
-        return examples, Source(path, hashlib.file_digest(file, "sha256").hexdigest(), rows)
+        return examples, Source(path, hashlib.file_digest(file, "sha256").hexdigest(), count)
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Each row with its number, or what is wrong with it."""
     if not path.is_file():
         raise InputError(f"there is no file {path}", "give one with `train.data=[FILE]`, or run the stage before first")
     if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
-        from pyarrow import ArrowInvalid
-
-        try:
-            for batch in pq.ParquetFile(path).iter_batches(batch_size=1024):
-                yield from batch.to_pylist()
-        except ArrowInvalid as error:
-            raise InputError(f"this is not a Parquet file: {error}", "write it again", Where(path)) from error
+        yield from enumerate(_parquet_rows(path), start=1)
     elif path.suffix in (".jsonl", ".ndjson"):
-        yield from _json_lines(path)
+        yield from _json_rows(path)
     else:
         raise InputError(
             f"files ending in {path.suffix or 'nothing'} are not read", "use .parquet or .jsonl", Where(path)
         )
 
 
-def _json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
+def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowException
+
+    try:
+        file = pq.ParquetFile(path)
+        refuse_unfolding(file.metadata, path)
+        for batch in file.iter_batches(batch_size=1024):
+            yield from batch.to_pylist()
+    except (ArrowException, OSError, UnicodeDecodeError) as error:
+        first = str(error).splitlines()[0]
+        raise InputError(f"this Parquet file cannot be read: {first}", "write it again", Where(path)) from error
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    for number, line in read_lines(path):
+        if isinstance(line, InputError):
+            yield number, f"{line.what}; {line.remedy}"
+        elif line.strip():
             try:
                 row = json.loads(line)
-            except ValueError as error:
-                raise InputError(f"this line is not JSON: {error}", "one object a line", Where(path, number)) from error
-            if not isinstance(row, dict):
-                raise InputError("this line is not a JSON object", "one object a line", Where(path, number))
-            yield row
+            except (ValueError, RecursionError) as error:
+                yield number, f"this line is not JSON: {error}"
+            else:
+                yield number, row if isinstance(row, dict) else "this line is not a JSON object"
+
+
+def _fits(names: set[str], shape: Shape) -> bool:
+    """Whether a row of these columns can be read as `shape`."""
+    match shape:
+        case "sft":
+            return "messages" in names or {"prompt", "completion"} <= names
+        case "pairs":
+            return {"prompt", "chosen", "rejected"} <= names
+        case "lists":
+            return {"prompt", "replies", "p_best"} <= names
 
 
 def _check_columns(path: Path, row: dict[str, Any], shape: Shape) -> None:
+    """Raise InputError where the first row is of another kind of file."""
     names = set(row)
-    wanted = {
-        "sft": "messages" in names or {"prompt", "completion"} <= names,
-        "pairs": {"prompt", "chosen", "rejected"} <= names,
-        "lists": {"prompt", "replies", "p_best"} <= names,
-    }
-    if not wanted[shape]:
-        others = [s for s, fits in wanted.items() if fits]
+    if not _fits(names, shape):
+        others = [s for s in COLUMNS if _fits(names, s)]
         hint = f"it looks like data for {' or '.join(others)}" if others else f"it has {', '.join(sorted(names)[:12])}"
         raise InputError(f"this training needs the columns {COLUMNS[shape]}", hint, Where(path))
+
+
+def _same_columns(row: dict[str, Any], shape: Shape, optional: frozenset[str]) -> None:
+    """Raise _Bad where a row has fewer columns than the training needs, or not the optional ones of the first row."""
+    if not _fits(set(row), shape):
+        raise _Bad(f"the row lacks columns: it needs {COLUMNS[shape]}")
+    for name in OPTIONAL if shape == "pairs" else ():
+        if (row.get(name) is not None) != (name in optional):
+            raise _Bad(f"`{name}` stands in some rows and not in others")
 
 
 def _messages(value: Any, column: str) -> tuple[Message, ...]:
@@ -139,6 +179,8 @@ def _messages(value: Any, column: str) -> tuple[Message, ...]:
             raise _Bad(f"`{column}` has a message of role {said!r}; the roles are {', '.join(_ROLES)}")
         if not isinstance(content, str):
             raise _Bad(f"`{column}` has a message without text")
+        if _HALF.search(content):
+            raise _Bad(f"`{column}` holds half a surrogate pair, which no tokenizer reads")
         found.append(Message(role=role, content=content))
     return tuple(found)
 
@@ -163,6 +205,14 @@ def _text(row: dict[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _number(row: dict[str, Any], name: str) -> float:
+    """A finite number. A truth value is none."""
+    value = row[name]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise _Bad(f"`{name}` is {value!r}, not a number")
+    return float(value)
+
+
 def _sha(row: dict[str, Any]) -> str:
     """Of the constitution the row was made under; `cai critique` and `cai label` name the column differently."""
     return _text(row, "constitution_sha") or _text(row, "constitution")
@@ -175,9 +225,11 @@ def _sft(row: dict[str, Any], id: str) -> Example:
     else:
         turns, reply = _messages(row["prompt"], "prompt"), _reply(row["completion"], "completion")
     prompt = _prompt(turns, _text(row, "category"))
-    steps = [step for step in row.get("steps") or [] if isinstance(step, dict)]
+    given, number = row.get("steps"), row.get("round")
+    steps = [step for step in given if isinstance(step, dict)] if isinstance(given, list) else []
     revisions = tuple(s["revision"] for s in steps if s.get("changed") and s.get("revision") and not s.get("flags"))
-    return Example(id, prompt, (reply,), (1.0,), _sha(row), round=row.get("round") or 0, revisions=revisions)
+    number = number if isinstance(number, int) else 0
+    return Example(id, prompt, (reply,), (1.0,), _sha(row), round=number, revisions=revisions)
 
 
 def _pair(row: dict[str, Any], id: str) -> Example:
@@ -185,19 +237,12 @@ def _pair(row: dict[str, Any], id: str) -> Example:
     chosen, rejected = _reply(row["chosen"], "chosen"), _reply(row["rejected"], "rejected")
     if chosen == rejected:
         raise _Bad("`chosen` and `rejected` are the same text")
-    p = 1.0 if row.get("p_chosen") is None else row["p_chosen"]
-    if not isinstance(p, (int, float)) or not 0 <= p <= 1:
+    p = 1.0 if row.get("p_chosen") is None else _number(row, "p_chosen")
+    if not 0 <= p <= 1:
         raise _Bad(f"`p_chosen` is {p!r}, not a probability")
-    margin = row.get("margin") or 0.0
-    return Example(
-        id,
-        prompt,
-        (chosen, rejected),
-        (float(p), 1.0 - float(p)),
-        _sha(row),
-        margin=float(margin),
-        supervised=_text(row, "target"),
-    )
+    margin = None if row.get("margin") is None else _number(row, "margin")
+    supervised = _reply(row["target"], "target") if row.get("target") else ""
+    return Example(id, prompt, (chosen, rejected), (p, 1.0 - p), _sha(row), margin=margin, supervised=supervised)
 
 
 def _list(row: dict[str, Any], id: str) -> Example:
@@ -205,8 +250,10 @@ def _list(row: dict[str, Any], id: str) -> Example:
     values, target = row["replies"], row["p_best"]
     if not isinstance(values, list) or not isinstance(target, list) or len(values) != len(target) or len(values) < 2:
         raise _Bad("`replies` and `p_best` are not two lists of one length, at least 2")
-    if any(not isinstance(p, (int, float)) or p < 0 for p in target) or abs(sum(target) - 1.0) > 1e-3:
-        raise _Bad("`p_best` is not a distribution: it should be at least 0 and add up to 1")
+    if any(isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p <= 1 for p in target):
+        raise _Bad("`p_best` holds something that is not a probability")
+    if abs(sum(target) - 1.0) > 1e-3:
+        raise _Bad("`p_best` is not a distribution: it does not add up to 1")
     replies = tuple(_reply(value, "replies") for value in values)
     if len(set(replies)) < len(replies):
         raise _Bad("`replies` holds the same text twice")

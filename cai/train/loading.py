@@ -33,9 +33,13 @@ def open_base(settings: TrainSettings) -> Base:
     """Check the model's folder, open its tokenizer, count its parameters from the safetensors headers."""
     files = find_model(_folder(settings.model), settings.revision)
     tokenizer = AutoTokenizer.from_pretrained(files.folder, trust_remote_code=False)
-    limit = context_length(files.config, settings.max_length, settings.model)
+    stated = context_length(files.config, None, settings.model)
+    limit = settings.max_length or stated
     if limit is None:
         raise InputError(f"the model {settings.model} does not state its context", "set train.max_length")
+    if stated is not None and limit > stated:
+        what = f"the model {settings.model} has a context of {stated} tokens, {limit} were asked for"
+        raise InputError(what, f"set train.max_length to at most {stated}")
     tokenise = ReplyTokeniser.of(tokenizer, settings.model, _end_ids(files.folder))
     return Base(files, tokenizer, tokenise, limit, _count_parameters(files.folder))
 
@@ -85,14 +89,19 @@ def pad_for(tokenizer: Any, end: int) -> int:
     return found
 
 
-def lora(settings: TrainSettings, task: Literal["CAUSAL_LM", "SEQ_CLS"]) -> Any:
-    """The adapter's configuration, or None where all weights train."""
+def lora(settings: TrainSettings, model: Any, task: Literal["CAUSAL_LM", "SEQ_CLS"]) -> Any:
+    """The adapter's configuration, or None where all weights train. Raises InputError for layers `model` lacks."""
     if not settings.lora_rank:
         return None
     if "lm_head" in settings.lora_targets:
         raise InputError(
             "an adapter on lm_head is not supported", "leave it out: log-probs are computed from the head's own weights"
         )
+    names = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    missing = [target for target in settings.lora_targets if target.rpartition(".")[2] not in names]
+    if missing:
+        linear = {n.rpartition(".")[2] for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+        raise InputError(f"the model has no layer {missing[0]}", f"its linear layers are {', '.join(sorted(linear))}")
     from peft import LoraConfig
 
     return LoraConfig(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,13 +46,12 @@ def make_plan(method: Method, settings: TrainSettings, base: Base, prepared: Pre
         )
     items = prepared.items[: prepared.train]
     steps_per_epoch = -(-len(items) // settings.batch_size)
-    steps = settings.max_steps or max(1, round(steps_per_epoch * settings.epochs))
+    steps = settings.max_steps or math.ceil(steps_per_epoch * settings.epochs)
     groups = [item.group for item in items]
     shared = settings.share_prefix == "always" or (settings.share_prefix == "auto" and sharing_pays(groups))
     forward = sum(_positions(g, shared) for g in groups)
     scored = sum(len(r) for g in groups for r in g.replies)
-    passes = steps / steps_per_epoch * settings.batch_size * steps_per_epoch / len(items)
-    flops = (6 * passes + 2 * method.reference) * forward * base.parameters
+    flops = (6 * steps / steps_per_epoch + 2 * method.reference) * forward * base.parameters
     return Plan(
         accumulation=settings.batch_size // per_pass,
         steps_per_epoch=steps_per_epoch,

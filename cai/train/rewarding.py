@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from cai.engine.files import find_model
+from cai.engine.vllm_reward import VllmReward
 from cai.errors import InputError
 from cai.records import Prompt
 from cai.train.batches import Attention
@@ -33,8 +34,19 @@ class Rewards:
 
 
 @dataclass(frozen=True, slots=True)
+class InVllm:
+    """A member whose raw rewards vLLM computes, and its configuration."""
+
+    engine: VllmReward
+    config: Any
+
+
+@dataclass(frozen=True, slots=True)
 class RewardModel:
-    """One reward model or an ensemble of them; all members share tokenizer and template."""
+    """One reward model or an ensemble of them; all members share tokenizer and template.
+
+    A member is a `transformers` model, or `InVllm`.
+    """
 
     members: tuple[Any, ...]
     tokenise: ReplyTokeniser
@@ -43,25 +55,19 @@ class RewardModel:
     attention: Attention
 
     @classmethod
-    def load(cls, folder: Path, device: str = "cpu") -> RewardModel:
+    def load(
+        cls, folder: Path, device: str = "cpu", *, engine: Literal["transformers", "vllm"] = "transformers"
+    ) -> RewardModel:
         """From a model folder, or a training's folder with `model` or `model-1`, `model-2` … in it."""
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoTokenizer
 
         folders = member_folders(folder)
-        members = list[Any]()
-        for place in folders:
-            find_model(str(place))
-            model = AutoModelForSequenceClassification.from_pretrained(
-                place, attn_implementation="sdpa", trust_remote_code=False, use_safetensors=True
-            )
-            if model.config.num_labels != 1 or getattr(model.config, STD, None) is None:
-                raise InputError(f"{place} is not a reward model", "give the folder of a `cai train reward`")
-            attach_rewards(model)
-            members.append(model.to(device).eval())
+        members = tuple(_in_vllm(place) if engine == "vllm" else _in_transformers(place, device) for place in folders)
         tokenizer = AutoTokenizer.from_pretrained(folders[0], trust_remote_code=False)
         tokenise = ReplyTokeniser.of(tokenizer, str(folder))
         limit = int(members[0].config.get_text_config().max_position_embeddings)
-        return cls(tuple(members), tokenise, pad_for(tokenizer, tokenise.end), limit, attention_of(members[0], limit))
+        attention = "other" if engine == "vllm" else attention_of(members[0], limit)
+        return cls(members, tokenise, pad_for(tokenizer, tokenise.end), limit, attention)
 
     @torch.no_grad()
     def __call__(self, prompts: Sequence[Prompt], replies: Sequence[Sequence[str]], size: int = 32) -> Rewards:
@@ -78,14 +84,48 @@ class RewardModel:
         return Rewards(table_MS.mean(0), table_MS.std(0, unbiased=False))
 
     def _score(self, items: Sequence[Tokenised]) -> Tensor:
-        collate = Collator(items, self.pad, "auto", self.attention)
-        batch = collate([{"index": i} for i in range(len(items))])
-        rows = list[Tensor]()
-        for member in self.members:
-            inputs = {k: v.to(member.device) for k, v in reward_inputs(batch).items()}
-            raw_S = member(**inputs)["reward_S"].cpu()
-            rows.append((raw_S - getattr(member.config, MEAN)) / getattr(member.config, STD))
+        rows = [
+            (self._raw(member, items) - getattr(member.config, MEAN)) / getattr(member.config, STD)
+            for member in self.members
+        ]
         return torch.stack(rows)
+
+    def _raw(self, member: Any, items: Sequence[Tokenised]) -> Tensor:
+        """One member's rewards before normalising, [replies in order of items]."""
+        if isinstance(member, InVllm):
+            groups = [item.group for item in items]
+            return torch.tensor(
+                member.engine.rewards_of([(*group.prompt, *reply) for group in groups for reply in group.replies])
+            )
+        batch = Collator(items, self.pad, "auto", self.attention)([{"index": i} for i in range(len(items))])
+        inputs = {k: v.to(member.device) for k, v in reward_inputs(batch).items()}
+        return member(**inputs)["reward_S"].cpu()
+
+
+def _in_transformers(place: Path, device: str) -> Any:
+    from transformers import AutoModelForSequenceClassification
+
+    find_model(str(place))
+    model = AutoModelForSequenceClassification.from_pretrained(
+        place, attn_implementation="sdpa", trust_remote_code=False, use_safetensors=True
+    )
+    _check_reward(model.config, place)
+    attach_rewards(model)
+    return model.to(device).eval()
+
+
+def _in_vllm(place: Path) -> InVllm:
+    from transformers import AutoConfig
+
+    find_model(str(place))
+    config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+    _check_reward(config, place)
+    return InVllm(VllmReward(place), config)
+
+
+def _check_reward(config: Any, place: Path) -> None:
+    if config.num_labels != 1 or getattr(config, STD, None) is None:
+        raise InputError(f"{place} is not a reward model", "give the folder of a `cai train reward`")
 
 
 def member_folders(folder: Path) -> list[Path]:

@@ -26,6 +26,7 @@ from cai.train.arguments import arguments
 from cai.train.card import effects_of, model_card
 from cai.train.collate import Collator, model_inputs
 from cai.train.curves import CURVES, draw_curves
+from cai.train.denormals import flushed_denormals
 from cai.train.loading import Base, attention_of, load_policy, load_reward_model, lora, pad_for
 from cai.train.methods import Method
 from cai.train.plan import Plan
@@ -104,8 +105,9 @@ def train_member(job: Job, show: Show, folder: Path, seed: int, final: Path) -> 
         return final
     folder.mkdir(parents=True, exist_ok=True)
     resume = checkpoints.last_checkpoint(folder)
-    trainer = make_trainer(job, folder, seed)
-    with stop_on_signals() as wish:
+    with flushed_denormals():
+        trainer = make_trainer(job, folder, seed)
+    with stop_on_signals() as wish, flushed_denormals():
         step = 0 if resume is None else int(resume.name.removeprefix(checkpoints.PREFIX))
         if trainer.accelerator.is_main_process:
             trainer.add_callback(MetricsLog(folder, step, show))
@@ -150,7 +152,7 @@ def host(job: Job, model: Any, collate: Collator, folder: Path, seed: int) -> An
         "eval_dataset": rows.select(range(prepared.train, len(rows))) if prepared.evaluation else None,
         "processing_class": job.base.tokenizer,
         "callbacks": [EarlyStoppingCallback(settings.early_stop)] if settings.early_stop else [],
-        "peft_config": lora(settings, "SEQ_CLS" if job.method.kind == "reward" else "CAUSAL_LM"),
+        "peft_config": lora(settings, model, "SEQ_CLS" if job.method.kind == "reward" else "CAUSAL_LM"),
     }
     args = arguments(settings, job.plan, folder, seed, evaluates=prepared.evaluation > 0)
     if job.method.kind == "sft":
@@ -228,7 +230,7 @@ def finish(job: Job, trainer: Any, folder: Path, final: Path) -> None:
     job.base.tokenizer.save_pretrained(partial)
     rows = read_metrics(folder)
     draw_curves(rows, partial / CURVES, f"cai train {job.method.name}")
-    effects = effects_of(rows, trainer.state.best_global_step if job.settings.keep_best else None)
+    effects = effects_of(rows, trainer.state.best_global_step if trainer.args.load_best_model_at_end else None)
     card = model_card(job.method, job.settings, job.prepared, job.plan, effects, job.base.files.fingerprint, extra)
     (partial / "README.md").write_text(card, "utf-8")
     write_text(folder / "result.json", dump_json({"first": effects.first, "last": effects.last, **extra}))

@@ -31,6 +31,12 @@ class Tokenised:
         """Tokens of the prompt with its longest reply."""
         return len(self.group.prompt) + max(len(r) for r in self.group.replies)
 
+    @property
+    def differs(self) -> bool:
+        """Whether the replies that are compared are different as tokens, too."""
+        compared = self.group.replies[: len(self.example.replies)]
+        return len(set(compared)) == len(compared)
+
 
 @dataclass(frozen=True, slots=True)
 class ReplyTokeniser:

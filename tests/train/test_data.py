@@ -16,7 +16,7 @@ from cai.train.examples import choose_steps, read_examples
 from cai.train.loading import open_base, pad_for
 from cai.train.methods import METHODS
 from cai.train.plan import make_plan, plan_lines
-from cai.train.prepare import Prepared, mix, prepare
+from cai.train.prepare import Prepared, mismatched, mix, prepare
 from cai.train.tokens import ReplyTokeniser
 from tests.train.conftest import pair_rows, sft_rows, tiny_tokenizer, write_rows
 from tests.train.test_training import _Canary
@@ -47,7 +47,15 @@ ASSISTANT = {"role": "assistant", "content": "go"}
         ({"prompt": [{"role": "robot", "content": "x"}]}, "role 'robot'"),
         ({"prompt": [{"role": "user", "content": None}]}, "without text"),
         ({"p_chosen": 1.2}, "not a probability"),
+        ({"p_chosen": -0.1}, "not a probability"),
+        ({"p_chosen": float("nan")}, "`p_chosen` is nan, not a number"),
+        ({"p_chosen": True}, "`p_chosen` is True, not a number"),
+        ({"p_chosen": "0.9"}, "`p_chosen` is '0.9', not a number"),
+        ({"p_chosen": None}, "`p_chosen` stands in some rows and not in others"),
+        ({"margin": 0.5}, "`margin` stands in some rows and not in others"),
         ({"prompt": []}, "not a list of messages"),
+        ({"chosen": [{"role": "assistant", "content": "go \ud800"}]}, "half a surrogate pair"),
+        ({"target": [{"role": "user", "content": "go"}]}, "`target` is not one assistant message"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, tiny_folder: Path, cells: dict[str, Any], said: str) -> None:
@@ -55,6 +63,119 @@ def test_a_bad_row_is_named(tmp_path: Path, tiny_folder: Path, cells: dict[str, 
         prepared(tmp_path, tiny_folder, changed(**cells))
     assert "data.jsonl:2" in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_a_row_that_lacks_a_column_is_named(tmp_path: Path, tiny_folder: Path) -> None:
+    rows = pair_rows(3)
+    del rows[2]["rejected"]
+    with pytest.raises(InputError, match=r"data\.jsonl:3.*the row lacks columns"):
+        prepared(tmp_path, tiny_folder, rows)
+
+
+def test_lines_that_are_no_rows_are_named_and_empty_ones_passed_over(tmp_path: Path) -> None:
+    good = json.dumps(pair_rows(1)[0]).encode()
+    file = tmp_path / "odd.jsonl"
+    file.write_bytes(b"\xef\xbb\xbf" + good + b"\n\n" + good + b"\n")
+    assert [e.id for e in read_examples(file, "pairs")[0]] == ["odd.jsonl:1", "odd.jsonl:3"]
+    for line, said in (
+        (b"{", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[1]", "not a JSON object"),
+        (b"\xff", "not UTF-8"),
+    ):
+        file.write_bytes(good + b"\n" + line + b"\n")
+        with pytest.raises(InputError, match=rf"odd\.jsonl:2.*{said}"):
+            read_examples(file, "pairs")
+    file.write_bytes(b"")
+    with pytest.raises(InputError, match="holds no rows"):
+        read_examples(file, "pairs")
+
+
+def test_a_broken_parquet_file_is_told(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = tmp_path / "pairs.parquet"
+    pq.write_table(pa.Table.from_pylist(pair_rows(500)), file)
+    whole = file.read_bytes()
+    assert len(read_examples(file, "pairs")[0]) == 500
+    for broken in (whole[: len(whole) // 2], whole[:200] + b"\0" * 400 + whole[600:], b""):
+        file.write_bytes(broken)
+        with pytest.raises(InputError, match="cannot be read"):
+            read_examples(file, "pairs")
+
+
+def test_pairs_without_p_are_hard_ones(tmp_path: Path) -> None:
+    rows = [{k: v for k, v in row.items() if k != "p_chosen"} for row in pair_rows(3)]
+    examples, _ = read_examples(write_rows(tmp_path / "p.jsonl", rows), "pairs")
+    assert {e.target for e in examples} == {(1.0, 0.0)}
+
+
+@pytest.mark.parametrize("p_best", [[0.5, float("nan")], [0.5, 0.4], [1.5, -0.5], [True, False], ["a", "b"], [1.0]])
+def test_a_list_of_odd_probabilities_is_refused(tmp_path: Path, p_best: list[Any]) -> None:
+    row = {"prompt": "how do i bake", "replies": ["go", "no"], "p_best": p_best}
+    with pytest.raises(InputError, match=r"lists\.jsonl:1.*`p_best`"):
+        read_examples(write_rows(tmp_path / "lists.jsonl", [row]), "lists")
+
+
+def test_settings_that_the_data_cannot_serve_are_refused(tmp_path: Path, tiny_folder: Path) -> None:
+    with pytest.raises(InputError, match=r"data\.jsonl:1 has no `margin`"):
+        prepared(tmp_path, tiny_folder, pair_rows(3), "reward", reward_loss="margin")
+    lists = [{"prompt": "how do i bake", "replies": ["go", "no"], "p_best": [0.5, 0.5]}]
+    with pytest.raises(InputError, match="`hard` is for pairs"):
+        prepared(tmp_path, tiny_folder, lists, "reward", reward_loss="best-of-k", hard=True)
+    with pytest.raises(InputError, match="an early stop needs an evaluation"):
+        prepared(tmp_path, tiny_folder, pair_rows(1), early_stop=2)
+    with pytest.raises(InputError, match=r"context of 128 tokens.*train\.max_length to at most 128"):
+        prepared(tmp_path, tiny_folder, pair_rows(3), max_length=512)
+    with pytest.raises(InputError, match="two prompts"):
+        prepared(tmp_path, tiny_folder, pair_rows(1), "kto")
+    with pytest.raises(InputError, match="no example fits in 8 tokens"):
+        prepared(tmp_path, tiny_folder, changed(), max_length=8, too_long="drop")
+
+
+def test_a_reward_model_is_no_policy(tmp_path: Path, tiny_folder: Path) -> None:
+    config = json.loads((tiny_folder / "config.json").read_text())
+    changed = {**config, "architectures": ["LlamaForSequenceClassification"]}
+    (tiny_folder / "config.json").write_text(json.dumps(changed))
+    with pytest.raises(InputError, match="is a reward model"):
+        prepared(tmp_path, tiny_folder, pair_rows(3))
+
+
+def test_ktos_mismatched_reply_is_another_prompts(tmp_path: Path) -> None:
+    first, second, third = pair_rows(3)
+    rows = [first, {**first, "chosen": "stop"}, second, {**second, "chosen": "blue"}, third]
+    examples, _ = read_examples(write_rows(tmp_path / "k.jsonl", rows), "pairs")
+    chosen = [e.replies[0] for e in examples]
+    assert mismatched(examples) == [chosen[2], chosen[2], chosen[4], chosen[4], chosen[0]]
+
+
+def test_replies_that_are_the_same_once_cut_are_left_out(tmp_path: Path, tiny_folder: Path) -> None:
+    long = "go " * 200
+    alike = changed(chosen=f"{long} sure", rejected=f"{long} no")
+    found = prepared(tmp_path, tiny_folder, alike, eval_share=0.0, too_long="cut")
+    assert (found.train, found.cut, found.dropped) == (2, 0, 1)
+    with pytest.raises(InputError, match=r"data\.jsonl:2 are the same tokens"):
+        prepared(tmp_path, tiny_folder, changed(chosen="sure", rejected="sure "))
+
+
+def test_replayed_prompts_are_not_evaluated_on(tmp_path: Path, tiny_folder: Path) -> None:
+    rows = sft_rows(40)
+    replay = write_rows(tmp_path / "replay.jsonl", sft_rows(60))
+    found = prepared(tmp_path, tiny_folder, rows, "sft", replay=str(replay), eval_share=0.3)
+    asked = [item.example.prompt.id for item in found.items]
+    assert found.evaluation > 3
+    assert set(asked[: found.train]).isdisjoint(asked[found.train :])
+    held = write_rows(tmp_path / "held.jsonl", [{"prompt": pair_rows(60)[50]["prompt"]}])
+    with pytest.raises(InputError, match=r"replay\.jsonl:51"):
+        prepared(tmp_path, tiny_folder, rows, "sft", replay=str(replay), held_out=[str(held)])
+
+
+def test_a_held_out_file_that_cannot_be_read_is_no_empty_one(tmp_path: Path, tiny_folder: Path) -> None:
+    held = tmp_path / "held.jsonl"
+    held.write_text('{"prompt": "go"}\n{\n')
+    with pytest.raises(InputError, match=r"held\.jsonl:2"):
+        prepared(tmp_path, tiny_folder, pair_rows(3), held_out=[str(held)])
 
 
 def test_the_wrong_columns_are_told_with_what_they_would_fit(tmp_path: Path, tiny_folder: Path) -> None:
@@ -158,6 +279,8 @@ def test_the_plan_says_what_will_happen(tmp_path: Path, tiny_folder: Path) -> No
     found = prepare(METHODS["dpo"], settings, base, tmp_path)
     plan = make_plan(METHODS["dpo"], settings, base, found)
     assert (plan.accumulation, plan.steps) == (4, -(-found.train // 32))
+    short = settings.model_copy(update={"epochs": 0.3})
+    assert make_plan(METHODS["dpo"], short, base, found).steps == 1  # 0.3 of 3 steps, begun ones whole
     text = "\n".join(plan_lines(METHODS["dpo"], settings, base, found, plan))
     assert "memory: about" in text
     assert "constitution: sha-a" in text
