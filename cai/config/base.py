@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from cai.errors import InputError, InputErrors, Where
 from cai.strict_yaml import Doc, did_you_mean, dotted, find_problems, load, shown
@@ -18,13 +18,19 @@ SECTIONS = ("run", "engine", "critique", "label", "train", "rl", *METHODS, "iter
 """Every mapping a recipe may hold: one per stage, and the model behind them."""
 
 
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""A seed of a run: exports keep it in 64 bits."""
+
+
 class Settings(BaseModel):
-    """Base of a stage's settings: frozen, strict, unknown keys refused.
+    """Base of a stage's settings: frozen, strict, unknown keys refused, no number without an end.
 
     The string under a field is its help text in the command line, in the schema and in the docs.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 S = TypeVar("S", bound=Settings)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from cai.config.base import Settings
+from cai.config.base import Seed, Settings
 from cai.config.engine import EngineSettings
 from cai.config.label import Mode
 
@@ -24,7 +24,7 @@ class CompareSettings(Settings):
     """Prompts: a JSONL, CSV, Parquet or text file, a dataset, or `testbed`."""
     limit: int | None = Field(default=200, ge=1)
     """Use only so many prompts from the start."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Seed of everything random, the same for every side."""
     judge: bool = True
     """Judge every side's replies by every constitution and by an independent panel."""

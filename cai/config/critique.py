@@ -6,23 +6,26 @@ from typing import Literal
 
 from pydantic import Field
 
-from cai.config.base import Settings
+from cai.config.base import Seed, Settings
 from cai.config.engine import EngineSettings
 
 
 class CritiqueSettings(Settings):
     """What is criticised, by which constitution, how, and what it may cost."""
 
-    constitution: str = Field(default="default", description="Constitution: a YAML file, or the name of a shipped one.")
+    constitution: str = Field(
+        min_length=1, default="default", description="Constitution: a YAML file, or the name of a shipped one."
+    )
     prompts: str = Field(
         default="testbed",
+        min_length=1,
         description="Prompts: a JSONL, CSV, Parquet or text file, a dataset's folder or hub name, or `testbed`.",
     )
     column: str = Field(default="", description="Column that holds the prompts; a known name is found by itself.")
     split: str = Field(default="", description="Split of a dataset that has several.")
     run: str = Field(default="critique", description="Name of the run's folder in runs/; the same name again resumes.")
     limit: int | None = Field(default=None, ge=1, description="Use only so many prompts from the start of the file.")
-    seed: int = Field(default=0, ge=0, description="Seed of everything random in the run.")
+    seed: Seed = Field(default=0, description="Seed of everything random in the run.")
     rounds: int | None = Field(
         default=None, ge=0, le=32, description="Rounds of critique and revision; by default the constitution's."
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from cai.config.base import Settings
+from cai.config.base import Seed, Settings
 
 
 class EvaluateSettings(Settings):
@@ -20,7 +20,7 @@ class EvaluateSettings(Settings):
     """Folder of public data sets, one folder a set."""
     limit: int | None = Field(default=None, ge=1)
     """Use only so many items of each suite, drawn by the seed."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Seed of everything random."""
     temperature: float = Field(default=0.0, ge=0.0, le=5.0)
     """Sampling temperature of the answers; 0 is greedy."""
@@ -49,7 +49,7 @@ class RedteamSettings(Settings):
     """Rounds of growth; each starts from what came nearest to success."""
     width: int = Field(default=4, ge=1, le=32)
     """New prompts per seed and round."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Seed of everything random."""
     max_tokens: int = Field(default=200, ge=1)
     """Most tokens of a grown prompt or of a reply."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from cai.config.base import Settings
+from cai.config.base import Seed, Settings
 from cai.config.rl import Method
 
 
@@ -32,4 +32,4 @@ class IterateSettings(Settings):
         le=1,
         description="Share of the earlier rounds' labelled prompts that a round's reward model learns from as well.",
     )
-    seed: int = Field(default=0, ge=0, description="Seed of everything random; each round has its own from it.")
+    seed: Seed = Field(default=0, description="Seed of everything random; each round has its own from it.")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from cai.config.base import Settings
+from cai.config.base import Seed, Settings
 from cai.config.engine import EngineSettings
 
 Mode = Literal["logprob", "cot", "score", "list", "text"]
@@ -38,7 +38,7 @@ class LabelSettings(Settings):
     """Name of the run's folder in runs/; the same name again resumes."""
     limit: int | None = Field(default=None, ge=1)
     """Use only so many prompts from the start."""
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     """Seed of everything random in the run."""
     samples: int = Field(default=2, ge=2, le=16)
     """Replies sampled per prompt; equal ones are judged once."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from cai.config.base import Settings
+from cai.config.base import Seed, Settings
 
 Stage = Literal["critique", "sft", "label", "reward", "dpo", "ipo", "slic", "orpo", "kto", "sppo", "ppo", "grpo",
                 "rloo", "spo", "online-dpo", "iterate", "evaluate"]  # fmt: skip
@@ -25,7 +25,7 @@ class RunSettings(Settings):
         min_length=1,
         description="Stages in the order they run.",
     )
-    seed: int = Field(default=0, ge=0, description="Seed of every stage.")
+    seed: Seed = Field(default=0, description="Seed of every stage.")
     eval_prompts: str = Field(
         default="testbed", description="Prompts of the final table: a file, a dataset, or `testbed` (its test split)."
     )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from cai.config.base import Settings
+from cai.config.base import Seed, Settings
 
 Schedule = Literal["cosine", "linear", "constant"]
 
@@ -88,7 +88,7 @@ class TrainSettings(Settings):
     share_prefix: Literal["auto", "always", "never"] = Field(
         default="auto", description="Compute a prompt once for all its replies; auto does so where prompts are long."
     )
-    seed: int = Field(default=0, ge=0, description="Seed of the data order, the held-out share and new weights.")
+    seed: Seed = Field(default=0, description="Seed of the data order, the held-out share and new weights.")
     report_to: list[Literal["tensorboard", "wandb", "trackio"]] = Field(
         default=[], description="Trackers that get the metrics beside metrics.jsonl."
     )

@@ -9,6 +9,7 @@ import pytest
 from pydantic import Field
 
 from cai.config import Settings, load_settings
+from cai.config.critique import CritiqueSettings
 from cai.errors import InputError, InputErrors
 
 
@@ -154,3 +155,21 @@ def test_several_problems_are_one_error_with_one_line_each(recipe: Path) -> None
     with pytest.raises(InputErrors) as wrong:
         load_settings(Critique, "critique", recipe, ["critique.a=1", "critique.b=2"], {})
     assert len(wrong.value.problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "word", "said"),
+    [
+        ("seed", 2**63, "must be less than 9223372036854775808"),
+        ("seed", -1, "must be greater than or equal to 0"),
+        ("price_in", float("inf"), "must be a finite number, not `inf`"),
+        ("max_cost", float("nan"), "must be a finite number, not `nan`"),
+        ("prompts", "", "must not be empty"),
+        ("constitution", "", "must not be empty"),
+    ],
+)
+def test_values_that_would_fail_late_are_refused_at_once(key: str, word: object, said: str) -> None:
+    """An export holds seeds in 64 bits, a cost is a sum, and an empty path is the folder one happens to be in."""
+    with pytest.raises(InputError) as wrong:
+        load_settings(CritiqueSettings, "critique", None, (), {key: word})
+    assert str(wrong.value).startswith(f"--{key.replace('_', '-')}: {said}")
