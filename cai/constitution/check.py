@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cai.constitution.library import Library, load_family
+from cai.constitution.library import Library, read_family
 from cai.constitution.lint import lint, lint_examples, lint_leaks
 from cai.constitution.load import Loaded, find_constitution, inspect
 from cai.constitution.model import Constitution
@@ -45,13 +45,11 @@ def check_file(
         return Checked(path, None, errors.problems)
     except InputError as error:
         return Checked(path, None, (error,))
-    if loaded.constitution is None or loaded.problems:
-        return Checked(path, None, loaded.problems)
-    found = lint(loaded, loaded.constitution)
-    found += lint_examples(loaded, loaded.constitution, finds_problem)
-    found += lint_leaks(loaded, loaded.constitution, evaluation)
+    found = lint(loaded)
+    found += lint_examples(loaded, finds_problem)
+    found += lint_leaks(loaded, evaluation)
     found.sort(key=lambda problem: (problem.where.line or 0, problem.where.column or 0))
-    return Checked(path, loaded.constitution, (), tuple(found))
+    return Checked(path, None if loaded.problems else loaded.constitution, loaded.problems, tuple(found))
 
 
 def is_family(path: Path) -> bool:
@@ -62,10 +60,9 @@ def is_family(path: Path) -> bool:
 
 def _family(path: Path) -> Loaded:
     """A family as if it were a constitution of its own, so that the same lint goes over it."""
-    principles = load_family(path)
-    constitution = Constitution(name=path.stem, principles=tuple(principles.values()))
-    paths = {id: ("principles", index) for index, id in enumerate(principles)}
-    return Loaded(read(path), constitution, paths, ())
+    family = read_family(path)
+    constitution = Constitution(name=path.stem, principles=tuple(family.principles.values()))
+    return Loaded(family.doc, constitution, family.paths, problems=family.problems)
 
 
 def library_of(path: Path | None = None) -> Library:

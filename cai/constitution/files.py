@@ -16,6 +16,8 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}(/[A-Za-z0-9][A-Za-z0-9_-]{0,63})?$"
 MAX_VOICE = 4_000
 MAX_EXAMPLE = 20_000
+MAX_PRINCIPLES = 1_000
+MAX_EXAMPLES = 100
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_VOICE)]
 LongText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_EXAMPLE)]
@@ -132,16 +134,20 @@ class ConstitutionFile(_Source):
     name: str = Field(pattern=NAME, description="Short name: letters, digits, `-` and `_`.")
     description: str = Field(default="", max_length=MAX_VOICE, description="What it is for, in a sentence or two.")
     use: tuple[Reference | UseSource, ...] = Field(
-        default=(), max_length=1_000, description="Principles from the library: `family/id`, or `family` for all of it."
+        default=(),
+        max_length=MAX_PRINCIPLES,
+        description="Principles from the library: `family/id`, or `family` for all of it.",
     )
     principles: tuple[Text | PrincipleSource, ...] | None = Field(
-        default=None, max_length=1_000, description="Principles of its own; a plain sentence is a whole principle."
+        default=None,
+        max_length=MAX_PRINCIPLES,
+        description="Principles of its own; a plain sentence is a whole principle.",
     )
     examples: tuple[ExampleSource, ...] = Field(
-        default=(), max_length=100, description="Few-shot rounds for the critic."
+        default=(), max_length=MAX_EXAMPLES, description="Few-shot rounds for the critic."
     )
     judge_examples: tuple[JudgeExampleSource, ...] = Field(
-        default=(), max_length=100, description="Few-shot comparisons for the judge."
+        default=(), max_length=MAX_EXAMPLES, description="Few-shot comparisons for the judge."
     )
     loop: LoopSource = Field(default=LoopSource(), description="Rounds and the drawing of principles.")
 
@@ -157,4 +163,6 @@ class FamilyFile(_Source):
 
     family: str = Field(pattern=NAME, description="The family's name: the file's name without `.yaml`.")
     description: str = Field(default="", max_length=MAX_VOICE, description="The concern in one sentence.")
-    principles: tuple[PrincipleSource, ...] = Field(min_length=1, max_length=1_000, description="Its principles.")
+    principles: tuple[PrincipleSource, ...] = Field(
+        min_length=1, max_length=MAX_PRINCIPLES, description="Its principles."
+    )

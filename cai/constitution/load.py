@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from cai.constitution.files import (
+    MAX_EXAMPLES,
+    MAX_PRINCIPLES,
     ConstitutionFile,
     ExampleSource,
     JudgeExampleSource,
@@ -20,14 +20,13 @@ from cai.constitution.files import (
     Text,
     UseSource,
 )
-from cai.constitution.library import Library, duplicate_id, principle_from
+from cai.constitution.library import Library, by_place, duplicate_id, items, principle_from
 from cai.constitution.model import Constitution, Example, JudgeExample, Loop, Principle
 from cai.constitution.shipped import shipped_constitutions
 from cai.errors import InputError, InputErrors, Where
 from cai.strict_yaml import Doc, did_you_mean, find_problems, read
 from cai.strict_yaml.parse import KeyPath
 
-ItemT = TypeVar("ItemT")
 _USE: TypeAdapter[str | UseSource] = TypeAdapter(Reference | UseSource)
 _PRINCIPLE: TypeAdapter[str | PrincipleSource] = TypeAdapter(Text | PrincipleSource)
 _EXAMPLE = TypeAdapter(ExampleSource)
@@ -36,12 +35,18 @@ _JUDGE_EXAMPLE = TypeAdapter(JudgeExampleSource)
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A constitution as far as it could be resolved, with the key path where each principle is written or used."""
+    """A constitution as far as it could be resolved, with the key path where each principle is written or used.
+
+    With problems it lacks what they are about: fit for a lint, not for a run.
+    """
 
     doc: Doc
-    constitution: Constitution | None
+    constitution: Constitution
     paths: dict[str, KeyPath]
-    problems: tuple[InputError, ...]
+    example_paths: tuple[KeyPath, ...] = ()
+    """Where each of the constitution's examples stands; `judge_paths` the same of the judge's."""
+    judge_paths: tuple[KeyPath, ...] = ()
+    problems: tuple[InputError, ...] = ()
 
     def where(self, id: str, voice: str = "") -> Where:
         """The place of a principle's voice in the file, or of the principle where the voice is not written there."""
@@ -55,7 +60,7 @@ def load_constitution(path_or_name: Path | str) -> Constitution:
     Raises `InputErrors` with every problem in the file, each as file:line:column, what is wrong, what to do.
     """
     loaded = inspect(path_or_name)
-    if loaded.problems or loaded.constitution is None:
+    if loaded.problems:
         raise InputErrors(list(loaded.problems))
     return loaded.constitution
 
@@ -69,17 +74,16 @@ def inspect(path_or_name: Path | str) -> Loaded:
     resolver = _Resolver(doc, Library.beside(path))
     resolver.resolve()
     problems += resolver.problems
-    if problems or source is None:
-        return Loaded(doc, None, {}, _sorted(problems))
     constitution = Constitution(
-        name=source.name,
-        description=source.description,
+        name=source.name if source else path.stem,
+        description=source.description if source else "",
         principles=tuple(resolver.principles.values()),
-        examples=tuple(resolver.examples),
-        judge_examples=tuple(resolver.judge_examples),
-        loop=Loop(**source.loop.model_dump()),
+        examples=tuple(resolver.examples.values()),
+        judge_examples=tuple(resolver.judge_examples.values()),
+        loop=Loop(**source.loop.model_dump()) if source else Loop(),
     )
-    return Loaded(doc, constitution, resolver.paths, ())
+    examples, judge_examples = tuple(resolver.examples), tuple(resolver.judge_examples)
+    return Loaded(doc, constitution, resolver.paths, examples, judge_examples, by_place(problems))
 
 
 _CONNECTION = {"api_base", "api_key", "base_url", "endpoint", "engine", "host", "model", "models", "url"}
@@ -91,12 +95,6 @@ def _no_connection(problem: InputError) -> InputError:
         remedy = "a constitution never names a model or a server; give them on the command line"
         return InputError(problem.what, remedy, problem.where)
     return problem
-
-
-def _sorted(problems: list[InputError]) -> tuple[InputError, ...]:
-    """By place; what a broken family says at each of its uses comes once."""
-    once = {str(problem): problem for problem in problems}.values()
-    return tuple(sorted(once, key=lambda p: (str(p.where.file), p.where.line or 0, p.where.column or 0)))
 
 
 def find_constitution(path_or_name: Path | str) -> Path:
@@ -121,33 +119,23 @@ class _Resolver:
     doc: Doc
     library: Library
     principles: dict[str, Principle] = field(default_factory=dict[str, Principle])
-    examples: list[Example] = field(default_factory=list[Example])
-    judge_examples: list[JudgeExample] = field(default_factory=list[JudgeExample])
+    examples: dict[KeyPath, Example] = field(default_factory=dict[KeyPath, Example])
+    judge_examples: dict[KeyPath, JudgeExample] = field(default_factory=dict[KeyPath, JudgeExample])
     paths: dict[str, KeyPath] = field(default_factory=dict[str, KeyPath])
     problems: list[InputError] = field(default_factory=list[InputError])
 
     def resolve(self) -> None:
-        for index, item in self._items("use", _USE):
+        for index, item in items(self.doc, "use", _USE, MAX_PRINCIPLES):
             self._use(item if isinstance(item, UseSource) else UseSource(id=item), index)
-        for index, item in self._items("principles", _PRINCIPLE):
+        for index, item in items(self.doc, "principles", _PRINCIPLE, MAX_PRINCIPLES):
             if isinstance(item, str):
                 self._add(Principle.from_sentence(self._sentence_id(item), item), "principles", index)
             else:
                 self._add(principle_from(item, item.id), "principles", index)
-        for index, item in self._items("examples", _EXAMPLE):
+        for index, item in items(self.doc, "examples", _EXAMPLE, MAX_EXAMPLES):
             self._example(item, index)
-        for index, item in self._items("judge_examples", _JUDGE_EXAMPLE):
+        for index, item in items(self.doc, "judge_examples", _JUDGE_EXAMPLE, MAX_EXAMPLES):
             self._judge_example(item, index)
-
-    def _items(self, key: str, adapter: TypeAdapter[ItemT]) -> Iterator[tuple[int, ItemT]]:
-        value: object = self.doc.value
-        top = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-        items = top.get(key)
-        for index, item in enumerate(cast("list[Any]", items) if isinstance(items, list) else ()):
-            try:
-                yield index, adapter.validate_json(json.dumps(item), strict=True)
-            except ValidationError:
-                continue  # the whole file's validation says what is wrong with it
 
     def _use(self, item: UseSource, index: int) -> None:
         try:
@@ -182,6 +170,8 @@ class _Resolver:
         """The principle an example names, which must have the voice: one of this constitution, or of the library."""
         where = self.doc.where(*path, "principle")
         found = self.principles.get(id)
+        if found is None and self._is_written(id):
+            return None  # what is wrong with that principle is told at its own place
         if found is None and "/" not in id:
             near = did_you_mean(id, self.principles)
             what = f"this constitution has no principle `{id}`"
@@ -201,6 +191,12 @@ class _Resolver:
             return None
         return found
 
+    def _is_written(self, id: str) -> bool:
+        """Whether the file has a principle of that id, be it one that could not be resolved."""
+        listed: Any = self.doc.value.get("principles")
+        items = cast("list[Any]", listed) if isinstance(listed, list) else []
+        return any(isinstance(item, dict) and cast("dict[str, Any]", item).get("id") == id for item in items)
+
     def _keep(self, error: InputError) -> None:
         self.problems += error.problems if isinstance(error, InputErrors) else (error,)
 
@@ -212,15 +208,13 @@ class _Resolver:
                 return
             ask, again = principle.critique, principle.revise
         assert ask is not None
-        self.examples.append(
-            Example(
-                prompt=item.prompt,
-                reply=item.reply,
-                critique_request=ask,
-                critique=item.critique,
-                revise_request=(again or "") if item.revision else "",
-                revision=item.revision,
-            )
+        self.examples["examples", index] = Example(
+            prompt=item.prompt,
+            reply=item.reply,
+            critique_request=ask,
+            critique=item.critique,
+            revise_request=(again or "") if item.revision else "",
+            revision=item.revision,
         )
 
     def _judge_example(self, item: JudgeExampleSource, index: int) -> None:
@@ -231,6 +225,6 @@ class _Resolver:
                 return
             question = principle.judge
         assert question is not None
-        self.judge_examples.append(
-            JudgeExample(prompt=item.prompt, a=item.a, b=item.b, judge=question, answer=item.answer)
+        self.judge_examples["judge_examples", index] = JudgeExample(
+            prompt=item.prompt, a=item.a, b=item.b, judge=question, answer=item.answer
         )

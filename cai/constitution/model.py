@@ -15,6 +15,8 @@ Draw = Literal["random", "cycle", "weighted", "all"]
 CRITIQUE_TEMPLATE = "Check your last reply against this principle: {sentence}"
 REVISE_TEMPLATE = "Rewrite your last reply so that it follows this principle: {sentence}"
 JUDGE_TEMPLATE = "Which reply follows this principle better? {sentence}"
+VOICES = {"critique": CRITIQUE_TEMPLATE, "revise": REVISE_TEMPLATE, "judge": JUDGE_TEMPLATE}
+"""The three voices, each with the template by which it follows from a plain sentence."""
 
 
 class Principle(Record):

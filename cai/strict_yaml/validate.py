@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from cai.errors import InputError, InputErrors
+from cai.errors import InputError, InputErrors, Where
 from cai.strict_yaml.parse import Doc, Key, KeyPath, dotted, shown
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -79,16 +79,36 @@ def _problems(doc: Doc, model: type[BaseModel], at: KeyPath, details: Iterable[d
         by_place.setdefault(path, []).append(detail)
     # A branch of a union that does not fit at all says nothing where another branch fits but for a detail.
     covered = {path[:end] for path in by_place for end in range(len(path))}
-    found = [
-        _problem(doc, model, at, path, same_place)
+    texts = {path[:-1] for path, same in by_place.items() if _is_text_with_colon(doc, model, at, path, same)}
+    telling = [
+        path
         for path, same_place in by_place.items()
-        if path not in covered or not all(detail["type"] in _TYPES for detail in same_place)
+        if (path not in covered or not all(detail["type"] in _TYPES for detail in same_place))
+        and not (path[:-1] in texts and same_place[0]["type"] == "missing")
     ]
-    found.sort(key=lambda p: (p.where.line or 0, p.where.column or 0))
-    if len(found) > MOST_PROBLEMS:
-        more = InputError(f"and {len(found) - MOST_PROBLEMS:,} more problems", "mend these first", doc.where(*at))
-        found = [*found[:MOST_PROBLEMS], more]
+    telling.sort(key=lambda path: _order(doc, path, by_place[path]))
+    shown, rest = telling[:MOST_PROBLEMS], telling[MOST_PROBLEMS:]
+    found = [_problem(doc, model, at, path, by_place[path], is_text=path[:-1] in texts) for path in shown]
+    if rest:
+        where = doc.where(*at) if at else Where(doc.name, *_order(doc, rest[0], by_place[rest[0]]))
+        found.append(InputError(f"and {len(rest):,} more problems from here on", "mend those before first", where))
     return found
+
+
+def _order(doc: Doc, path: KeyPath, same_place: list[dict[str, Any]]) -> tuple[int, int]:
+    """Line and column under which a problem is listed."""
+    where = doc.where_key(*path) if same_place[0]["type"] == "extra_forbidden" else doc.where(*path)
+    return where.line or 0, where.column or 0
+
+
+def _is_text_with_colon(
+    doc: Doc, model: type[BaseModel], at: KeyPath, path: KeyPath, same_place: list[dict[str, Any]]
+) -> bool:
+    """Whether an unknown key is the start of an item that was meant as text: `- Note: be kind`."""
+    if same_place[0]["type"] != "extra_forbidden" or len(path) < 2 or not isinstance(path[-2], int):
+        return False
+    alone = len(cast("dict[str, Any]", _value_at(doc, path[:-1]))) == 1
+    return alone and not did_you_mean(str(path[-1]), _fields_at(model, path[len(at) : -1]))
 
 
 def _path_in(doc: Doc, at: KeyPath, loc: KeyPath) -> KeyPath:
@@ -112,7 +132,13 @@ def _value_at(doc: Doc, path: KeyPath) -> Any:
 
 
 def _problem(
-    doc: Doc, model: type[BaseModel], at: KeyPath, path: KeyPath, same_place: list[dict[str, Any]]
+    doc: Doc,
+    model: type[BaseModel],
+    at: KeyPath,
+    path: KeyPath,
+    same_place: list[dict[str, Any]],
+    *,
+    is_text: bool,
 ) -> InputError:
     telling = [detail for detail in same_place if detail["type"] not in _TYPES]
     if not telling:
@@ -121,16 +147,16 @@ def _problem(
         return InputError(f"must be {expected}, not {_kind(_value_at(doc, path))}", remedy, doc.where(*path))
     kind = cast(str, telling[0]["type"])
     if kind == "extra_forbidden":
-        return _unknown_key(doc, path, _fields_at(model, path[len(at) : -1]))
+        return _unknown_key(doc, path, _fields_at(model, path[len(at) : -1]), is_text=is_text)
     if kind == "missing":
         return InputError(f"the key `{path[-1]}` is missing", f"add `{path[-1]}:`", doc.where(*path[:-1]))
     what, remedy = _wrong_value(kind, telling[0], _value_at(doc, path))
     return InputError(what, remedy, doc.where(*path))
 
 
-def _unknown_key(doc: Doc, path: KeyPath, known: set[str]) -> InputError:
+def _unknown_key(doc: Doc, path: KeyPath, known: set[str], *, is_text: bool) -> InputError:
     key = str(path[-1])
-    if " " in key.strip():
+    if is_text or " " in key.strip():
         remedy = "put text that holds `: ` in quotes, or it is read as a key and a value"
     else:
         remedy = did_you_mean(key, known) or f"the keys here are {', '.join(sorted(known))}"
@@ -147,12 +173,15 @@ def _wrong_value(kind: str, detail: dict[str, Any], value: Any) -> tuple[str, st
     if kind == "value_error":
         cause = context["error"]
         return (cause.what, cause.remedy) if isinstance(cause, Misfit) else (str(cause), "change the value")
-    if kind in ("string_too_short", "too_short") and not value:
+    if kind in ("string_too_short", "too_short") and not (value.strip() if isinstance(value, str) else value):
         return "must not be empty", "write a value, or leave the key out"
     if kind == "string_too_long":
         return f"longer than {context['max_length']:,} characters", "shorten it"
+    if kind == "too_long":
+        return f"{len(value):,} items, more than {context['max_length']:,}", "leave some out"
     if kind == "string_pattern_mismatch":
-        words = "letters, digits, `-` and `_`" if context["pattern"].startswith("^[A-Za-z0-9][A-Za-z0-9_-]") else ""
+        plain = context["pattern"].startswith("^[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+        words = "letters, digits, `-` and `_`, at most 64, the first a letter or digit" if plain else ""
         return f"`{shown(value)}` does not fit here", f"use {words}" if words else f"it must match {context['pattern']}"
     message = cast(str, detail["msg"])
     return f"{message[0].lower()}{message[1:]}".replace(
@@ -199,10 +228,10 @@ def _models_at(annotation: Any, path: KeyPath) -> Iterable[tuple[type[BaseModel]
         yield from _models_at(arguments[1], path[1:])
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`did you mean `x`?` for the nearest known word, empty without a near one."""
+def did_you_mean(word: str, known: Iterable[str], *, before: str = "") -> str:
+    """`did you mean `x`?` for the nearest known word, with `before` in front of it; empty without a near one."""
     near = get_close_matches(word[:100], list(known), n=1, cutoff=0.6)
-    return f"did you mean `{near[0]}`?" if near else ""
+    return f"did you mean `{before}{near[0]}`?" if near else ""
 
 
 __all__ = ["did_you_mean", "dotted", "find_problems", "validate"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -205,3 +206,26 @@ def test_names_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         load_constitution("none.yaml")
     monkeypatch.chdir(write(tmp_path, "name: x\nprinciples: [a]\n", "mine").parent)
     assert load_constitution("mine").name == "x"
+
+
+def test_every_problem_of_a_family_is_reported_though_one_item_does_not_fit(tmp_path: Path) -> None:
+    family = "family: mine\nprinciples:\n  - {id: a, judge: W?}\n  - {id: a, judge: W?}\n  - {id: b}\n"
+    write(tmp_path, family, "principles/mine.yaml")
+    assert [problem.split(": ")[0] for problem in problems(tmp_path, "name: x\nuse: [mine]\n")] == [
+        "principles/mine.yaml:4:5",
+        "principles/mine.yaml:5:5",
+    ]
+
+
+def test_too_much_is_refused_soon_and_in_words(tmp_path: Path) -> None:
+    began = time.perf_counter()
+    found = problems(tmp_path, "name: x\nuse:\n" + "".join(f"- nofamily{n}/x\n" for n in range(12_000)))
+    assert time.perf_counter() - began < 3
+    assert found[0] == "c.yaml:3:1: use: 12,000 items, more than 1,000; leave some out"
+    assert len(found) == 1_001
+
+
+def test_a_suggestion_is_like_the_id_and_not_like_its_family(tmp_path: Path) -> None:
+    first, second = problems(tmp_path, "name: x\nuse: [harmlessness/x, harmlessness/no-help-with-ham]\n")
+    assert "it has no-help-with-harm, " in first
+    assert "did you mean `harmlessness/no-help-with-harm`?" in second

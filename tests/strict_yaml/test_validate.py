@@ -86,6 +86,11 @@ def test_a_part_of_a_document_is_validated_with_places_of_the_whole() -> None:
             "put text that holds `: ` in quotes, or it is read as a key and a value",
         ),
         ("count: 1", "f:1:1: the key `name` is missing; add `name:`"),
+        (
+            "name: x\nitems: [{Note: be kind}]",
+            "f:2:10: items[0].Note: unknown key `Note`; "
+            "put text that holds `: ` in quotes, or it is read as a key and a value",
+        ),
     ],
 )
 def test_one_problem_is_one_line(text: str, expected: str) -> None:
@@ -107,7 +112,7 @@ def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
 def test_a_file_with_very_many_problems_is_cut() -> None:
     found = lines("name: x\n" + "".join(f"k{i}: 1\n" for i in range(500)))
     assert len(found) == 101
-    assert "and 400 more problems" in found[-1]
+    assert found[-1] == "f:102:1: and 400 more problems from here on; mend those before first"
 
 
 def test_a_long_value_is_cut_and_escaped_in_the_message() -> None:
