@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -23,8 +23,13 @@ def is_hub_name(name: str) -> bool:
     return _HUB_NAME.fullmatch(name) is not None and "/" in name
 
 
-def open_dataset(name: str, split: str) -> tuple[Iterable[Mapping[str, object]], str, str]:
-    """Rows, `name[split]` and a fingerprint. Raises `InputError`: not there, no network, split unclear or unknown."""
+def open_dataset(
+    name: str, split: str, wanted: Callable[[list[str]], list[str]] | None = None
+) -> tuple[Iterable[Mapping[str, object]], str, str]:
+    """Rows, `name[split]` and a fingerprint. Raises `InputError`: not there, no network, split unclear or unknown.
+
+    `wanted` picks the columns worth reading, so that pictures and sounds in others are not decoded; none means all.
+    """
     import datasets
     from datasets.exceptions import DatasetsError
 
@@ -32,7 +37,7 @@ def open_dataset(name: str, split: str) -> tuple[Iterable[Mapping[str, object]],
     folder = Path(name)
     try:
         found = datasets.load_from_disk(name) if folder.is_dir() else datasets.load_dataset(name)
-    except (OSError, ValueError, ConnectionError, DatasetsError) as error:
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:  # RuntimeError: it brings code of its own
         first = (str(error).splitlines() or [type(error).__name__])[0]
         remedy = "check the name and the network, or give a file" if not folder.is_dir() else "save it again"
         raise InputError(f"cannot load the dataset: {first}", remedy, Where(name)) from error
@@ -40,6 +45,8 @@ def open_dataset(name: str, split: str) -> tuple[Iterable[Mapping[str, object]],
         split = _pick_split([str(key) for key in found], split, name)
         found = found[split]
     fingerprint = str(getattr(found, "_fingerprint", ""))
+    if wanted is not None and (columns := wanted(list(found.column_names or ()))):
+        found = found.select_columns(columns)
     label = f"{folder.name}[{split}]" if split else folder.name
     return cast("Iterable[Mapping[str, object]]", found), label, fingerprint
 

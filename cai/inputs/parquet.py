@@ -23,9 +23,11 @@ def parquet_rows(path: Path, column: str) -> Iterator[Row | InputError]:
     try:
         file = pq.ParquetFile(path)
         refuse_unfolding(file.metadata, path)
-        names = list(file.schema_arrow.names)
-        number = 0
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=wanted_columns(names, column) or names):
+        names, number = list(file.schema_arrow.names), 0
+        wanted = wanted_columns(names, column) or names
+        if doubled := next((name for name in wanted if names.count(name) > 1), ""):
+            raise InputError(f"column `{doubled}` appears twice", "rename one", Where(path, key=doubled))
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=wanted):
             for cells in batch.to_pylist():
                 number += 1
                 yield Row(Where(f"{path}[row {number}]"), f"{path.name}[{number}]", cells)

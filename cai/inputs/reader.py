@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cai.errors import InputError, InputErrors, Where
 from cai.inputs.datasets import is_hub_name, is_saved, open_dataset
-from cai.inputs.messages import KNOWN_COLUMNS, CellProblem, category_of, find_column, read_cell
+from cai.inputs.messages import KNOWN_COLUMNS, CellProblem, category_of, find_column, read_cell, wanted_columns
 from cai.inputs.row import Row
 from cai.inputs.rows import FORMATS, file_rows, format_of, numbered_rows
 from cai.records import Prompt
@@ -82,7 +82,7 @@ class PromptFile:
     def scan(self, tally: Tally) -> Iterator[Prompt]:
         """The prompts, counting into `tally` as it goes."""
         seen: set[bytes] = set()
-        for row in self._rows():
+        for row in _readable(self._rows(), self.name):
             tally.rows += 1
             prompt = self._prompt(row, tally)
             if isinstance(prompt, InputError):
@@ -100,13 +100,8 @@ class PromptFile:
 
     def fingerprint(self) -> str:
         """A hash of the content, whatever the limit: a resumed run must find the same prompts."""
-        path = Path(self.name)
-        if path.is_file():
-            parts = [_file_hash(path)]
-        elif path.is_dir() and not is_saved(path):
-            parts = [_file_hash(file) for file in _files_in(path)]
-        else:
-            parts = [open_dataset(self.name, self.split)[2]]
+        files = self._files()
+        parts = [open_dataset(self.name, self.split)[2]] if files is None else [_file_hash(file) for file in files]
         return content_id("prompts", self.column, self.split, parts)
 
     def _prompt(self, row: Row | InputError, tally: Tally) -> Prompt | InputError:
@@ -128,15 +123,38 @@ class PromptFile:
         return Prompt.of(found.messages, source=row.source, category=category_of(row.cells))
 
     def _rows(self) -> Iterator[Row | InputError]:
-        path = Path(self.name)
-        if path.is_file():
-            return file_rows(path, self.column)
-        if path.is_dir() and not is_saved(path):
-            return (row for file in _files_in(path) for row in file_rows(file, self.column))
-        if not path.exists() and (format_of(path) or not is_hub_name(self.name)):
-            raise InputError("no such file", f"give a file ({', '.join(FORMATS)}) or owner/dataset", Where(self.name))
-        rows, label, _ = open_dataset(self.name, self.split)
-        return numbered_rows(rows, label)
+        files = self._files()
+        if files is not None:
+            for file in files:
+                yield from file_rows(file, self.column)
+            return
+        rows, label, _ = open_dataset(self.name, self.split, lambda names: wanted_columns(names, self.column))
+        yield from numbered_rows(rows, label)
+
+    def _files(self) -> list[Path] | None:
+        """The files that hold the rows; None for a dataset. Raises `InputError` for what is neither."""
+        path, where = Path(self.name), Where(self.name)
+        if path.is_file() or (self.name and path.is_dir() and not is_saved(path)):
+            if self.split:
+                raise InputError("a file has no splits", "leave --split out", where)
+            return [path] if path.is_file() else _files_in(path)
+        if path.exists() and not path.is_dir():
+            what = "neither a file nor a folder; prompts are read twice, which a pipe does not allow"
+            raise InputError(what, "save them to a file", where)
+        if not self.name or (not path.exists() and (format_of(path) or not is_hub_name(self.name))):
+            raise InputError("no such file", f"give a file ({', '.join(FORMATS)}) or owner/dataset", where)
+        return None
+
+
+def _readable(rows: Iterator[Row | InputError], name: str) -> Iterator[Row | InputError]:
+    """The rows; what the system refuses, such as a file without the right to read it, as an `InputError`."""
+    try:
+        yield from rows
+    except OSError as error:
+        where = Where(str(error.filename or name)[:200])
+        raise InputError(
+            f"cannot be read: {error.strerror or error}", "check the path and its rights", where
+        ) from error
 
 
 def _no_column(row: Row, column: str) -> InputError:

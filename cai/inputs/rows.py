@@ -10,12 +10,14 @@ from typing import cast
 
 from cai.errors import InputError, Where
 from cai.inputs.lines import LINE_LIMIT, read_lines
+from cai.inputs.messages import find_column
 from cai.inputs.parquet import parquet_rows
 from cai.inputs.row import Row
 
 FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
 """File endings with a reader; all but Parquet may be followed by `.gz`."""
 TEXT_COLUMN = "text"
+_SIGNS = {",": "commas", "\t": "tabs", ";": "semicolons"}
 
 
 def format_of(path: Path) -> str:
@@ -28,9 +30,9 @@ def file_rows(path: Path, column: str = "") -> Iterator[Row | InputError]:
     """Rows of one file, an `InputError` in place of each unreadable one. Raises it where no row can be read at all."""
     match format_of(path):
         case ".csv":
-            return _table_rows(path, ",")
+            return _table_rows(path, ",", column)
         case ".tsv":
-            return _table_rows(path, "\t")
+            return _table_rows(path, "\t", column)
         case ".parquet":
             return parquet_rows(path, column)
         case ".txt":
@@ -78,16 +80,14 @@ def _json_kind(value: object) -> str:
     return kinds.get(type(value), "a number")
 
 
-def _table_rows(path: Path, delimiter: str) -> Iterator[Row | InputError]:
+def _table_rows(path: Path, delimiter: str, column: str) -> Iterator[Row | InputError]:
     csv.field_size_limit(LINE_LIMIT)
     lines = _Decodable(read_lines(path))
     table = csv.reader(lines, delimiter=delimiter, strict=True)
     header = _header(table, path)
     if lines.problem:
         raise lines.problem
-    doubled = sorted({name for name in header if header.count(name) > 1 and name})
-    if doubled:
-        raise InputError(f"column `{doubled[0]}` appears twice", "rename one", Where(path, 1, key=doubled[0]))
+    _check_header(header, delimiter, column, path)
     while True:
         number = table.line_num + 1
         where = Where(path, number)
@@ -110,9 +110,20 @@ def _table_rows(path: Path, delimiter: str) -> Iterator[Row | InputError]:
 
 def _header(table: Iterator[list[str]], path: Path) -> list[str]:
     try:
-        return next(table, list[str]())
+        return [name.strip() for name in next(table, list[str]())]
     except csv.Error as error:
         raise InputError(f"not a CSV header: {error}", "name the columns in the first row", Where(path, 1)) from error
+
+
+def _check_header(header: list[str], delimiter: str, column: str, path: Path) -> None:
+    """Raise where two columns have one name, or where all of them are one since the delimiter is another."""
+    doubled = sorted({name for name in header if header.count(name) > 1 and name})
+    if doubled:
+        raise InputError(f"column `{doubled[0]}` appears twice", "rename one", Where(path, 1, key=doubled[0]))
+    sign = next((sign for sign in _SIGNS if len(header) == 1 and sign in header[0]), "")
+    if sign and find_column(header, column) is None:
+        what = f"the columns of `{header[0]}` stand between {_SIGNS[sign]}, not between {_SIGNS[delimiter]}"
+        raise InputError(what, "write it again, or rename it: .csv has commas, .tsv has tabs", Where(path, 1))
 
 
 class _Decodable:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import Dataset, DatasetDict
+from datasets import Dataset, DatasetDict, Image
 
 from cai.errors import InputError
 from cai.inputs import PromptFile
@@ -223,6 +223,9 @@ def test_csv_rows_of_the_wrong_width_are_named_by_their_line(tmp_path):
         ("p.csv", b"prompt\n", "the file holds no prompts"),
         ("p.csv", b"a,b,a\n1,2,3\n", "column `a` appears twice"),
         ("p.csv", b"a,b\n1,2\n", "no column known to hold prompts among: a, b"),
+        ("p.csv", b"a, a \n1,2\n", "column `a` appears twice"),
+        ("p.csv", b"prompt;category\nx;y\n", "stand between semicolons, not between commas"),
+        ("p.tsv", b"prompt,category\nx,y\n", "stand between commas, not between tabs"),
         ("p.json", b'[{"prompt": "x"}]', "one JSON array; write one row a line"),
         ("p.docx", b"x", "cannot tell the format"),
         ("p.parquet", b"PAR1 not", "unreadable Parquet"),
@@ -245,6 +248,9 @@ def test_a_file_that_cannot_be_used_says_so_even_when_bad_rows_are_skipped(tmp_p
         ("nowhere", "no such file"),
         ("owner/data.csv", "no such file"),
         ("owner/unknown-dataset", "cannot load the dataset"),
+        ("", "no such file"),
+        ("x" * 5_000, "cannot be read: File name too long"),
+        ("/dev/null", "neither a file nor a folder; prompts are read twice"),
     ],
 )
 def test_a_name_that_leads_nowhere_says_so(name, said):
@@ -274,3 +280,39 @@ def test_bytes_that_are_not_utf8_name_line_and_byte(tmp_path):
     with pytest.raises(InputError, match=r"p\.txt:2:3: not UTF-8 at byte 3 of the line"):
         PromptFile(str(path)).check()
     assert texts(PromptFile(str(path))) == ["fine"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that nobody can read from its start")
+def test_a_file_that_the_system_refuses_to_read_says_so(tmp_path):
+    (tmp_path / "p.jsonl").symlink_to("/proc/self/mem")
+    with pytest.raises(InputError, match="cannot be read: Input/output error; check the path and its rights"):
+        PromptFile(str(tmp_path / "p.jsonl")).check(skip_bad_rows=True)
+
+
+def test_spaces_around_a_header_are_not_part_of_its_names(tmp_path):
+    (tmp_path / "p.csv").write_text(' Prompt , Category\n"How, do I?",x\n')
+    (prompt,) = PromptFile(str(tmp_path / "p.csv"))
+    assert (prompt.messages[0].content, prompt.category) == ("How, do I?", "x")
+
+
+def test_two_parquet_columns_of_one_name_are_refused(tmp_path):
+    columns = [pa.array(["a"]), pa.array(["b"]), pa.array(["c"])]
+    pq.write_table(pa.table(columns, names=["prompt", "x", "prompt"]), tmp_path / "p.parquet")
+    with pytest.raises(InputError, match="prompt: column `prompt` appears twice"):
+        PromptFile(str(tmp_path / "p.parquet")).check()
+    pq.write_table(pa.table(columns, names=["x", "prompt", "x"]), tmp_path / "p.parquet")
+    assert texts(PromptFile(str(tmp_path / "p.parquet"))) == ["b"]
+
+
+def test_a_file_has_no_splits(tmp_path):
+    (tmp_path / "p.txt").write_text("x\n")
+    for name in (tmp_path, tmp_path / "p.txt"):
+        with pytest.raises(InputError, match="a file has no splits; leave --split out"):
+            PromptFile(str(name), split="train").check()
+
+
+def test_columns_of_a_dataset_that_are_not_asked_for_are_not_decoded(tmp_path):
+    """A picture that nobody could open lies beside the prompt."""
+    rows = Dataset.from_dict({"prompt": ["a"], "picture": [{"bytes": b"no picture", "path": None}]})
+    rows.cast_column("picture", Image()).save_to_disk(str(tmp_path / "d"))
+    assert texts(PromptFile(str(tmp_path / "d"))) == ["a"]
