@@ -11,7 +11,7 @@ from cai.kernels import engines
 from cai.kernels.batch import wide_dtype
 from cai.kernels.inputs import check_values
 from cai.kernels.logit_map import LogitMap
-from cai.kernels.ops import add_rows, make_batch
+from cai.kernels.rows import add_rows, make_batch
 
 
 @torch.library.custom_op("cai::candidate_logits", mutates_args=())
@@ -29,7 +29,7 @@ def candidate_logits_op(
 ) -> Tensor:
     """[N, K] logits of `ids` [N, K] in the wide dtype."""
     with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
-        check_values(ids.flatten(), row_index, hidden.shape[0], valid_vocab)
+        check_values(ids.flatten(), row_index, hidden.shape[0], valid_vocab, name="ids")
         logit_map = LogitMap(logit_scale, softcap, temperature)
         batch = make_batch(hidden, weight, bias, ids[:, 0], row_index, logit_map, valid_vocab)
         return engines.choose(engine, batch).dots(batch, ids)

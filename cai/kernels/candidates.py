@@ -38,6 +38,10 @@ def candidate_logprobs(
     n = hidden_MD.shape[0] if row_index is None else row_index.shape[0]
     if ids.dim() not in (1, 2) or ids.shape[-1] == 0:
         raise ValueError(f"ids must have shape [K] or [N, K] with K > 0, got {tuple(ids.shape)}")
+    if ids.dim() == 2 and ids.shape[0] != n:
+        raise ValueError(f"ids has {ids.shape[0]} rows for {n} to score")
+    if normalise not in ("vocab", "candidates"):
+        raise ValueError(f"normalise must be 'vocab' or 'candidates', got {normalise!r}")
     ids_NK = ids.expand(n, -1).contiguous()
     check_inputs(hidden_MD, weight_VD, bias, ids_NK[:, 0], row_index, vocab)
     cap = None if softcap is None else float(softcap)
@@ -46,8 +50,6 @@ def candidate_logprobs(
     )
     if normalise == "candidates":
         return z_NK.log_softmax(-1)
-    if normalise != "vocab":
-        raise ValueError(f"normalise must be 'vocab' or 'candidates', got {normalise!r}")
     # Anchored at the likeliest candidate: its own log-prob is exact, and no other one can come out above it.
     best_N1 = z_NK.detach().nan_to_num(nan=-torch.inf).argmax(-1, keepdim=True)
     best = token_logprobs(
@@ -64,4 +66,6 @@ def candidate_logprobs(
         budget_bytes=budget_bytes,
         engine=engine,
     )
-    return best.logp_N[:, None] + (z_NK - z_NK.gather(1, best_N1))
+    gap_NK = z_NK - z_NK.gather(1, best_N1)
+    # A token whose logit is minus infinity stays impossible where the best one is, too: there the gap is no number.
+    return best.logp_N[:, None] + gap_NK.masked_fill(z_NK == -torch.inf, -torch.inf)

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache, partial
 from importlib.util import find_spec
 
 import torch
-from torch import Tensor
 
 from cai.kernels import engine_choice, self_check
 from cai.kernels.batch import HeadBatch
-from cai.kernels.fold import Fold
+from cai.kernels.fold import Engine
 from cai.kernels.fold_torch import fold_torch
 from cai.kernels.products import scaled_rows
 from cai.kernels.target_logits import candidate_logits
 
 ENGINES = ("auto", "torch", "triton", "cublas", "cublas-rounded")
-
-
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """`native`: it stores tiles in the inputs' dtype also on a CPU, where others keep them wide."""
-
-    name: str
-    fold: Fold
-    dots: Callable[[HeadBatch, Tensor], Tensor]
-    scale: Callable[[Tensor, Tensor, torch.dtype], Tensor]
-    native: bool
 
 
 TORCH = Engine("torch", fold_torch, candidate_logits, scaled_rows, native=False)
@@ -69,7 +55,7 @@ def choose(name: str, batch: HeadBatch) -> Engine:
         if obstacle:
             raise ValueError(f"engine {name!r} cannot run here: {obstacle}; use engine 'torch'")
         engine = _triton_engines()[name]
-        return engine if name == "cublas-rounded" or self_check.passes(engine.name, engine.fold, batch) else TORCH
+        return engine if name == "cublas-rounded" or self_check.passes(engine, batch) else TORCH
     if obstacle or not batch.hidden_ND.is_cuda:
         return TORCH
     return _fastest(batch)
@@ -87,7 +73,7 @@ def _obstacle(batch: HeadBatch) -> str:
 
 def _fastest(batch: HeadBatch) -> Engine:
     exact = [_triton_engines()[name] for name in ("triton", "cublas")]
-    sound = [engine for engine in exact if self_check.passes(engine.name, engine.fold, batch)]
+    sound = [engine for engine in exact if self_check.passes(engine, batch)]
     if not sound:
         return TORCH
     name = engine_choice.fastest({engine.name: engine.fold for engine in sound}, batch)

@@ -1,4 +1,4 @@
-"""The one operation an engine has to provide: walk the logits once and fold each row into two sums.
+"""What an engine provides: above all, to walk the logits once and fold each row into two sums.
 
 With z the logits and a shift per row, e = exp(z - shift) for every token but the row's target:
 
@@ -12,8 +12,11 @@ order. Scores and all gradients are small per-row formulas around this; see `sta
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from cai.kernels.batch import HeadBatch
@@ -47,3 +50,22 @@ class Fold(Protocol):
         moment: bool = False,
         mix: Mix | None = None,
     ) -> FoldSums: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One implementation of the walk and of the two small operations beside it.
+
+    `dots` gives exact logits [N, K] of tokens named per row, NaN for an id outside the vocabulary; `scale` multiplies
+    rows and rounds once. `native`: it stores tiles in the inputs' dtype also on a CPU, where others keep them wide.
+    """
+
+    name: str
+    fold: Fold
+    dots: Callable[[HeadBatch, Tensor], Tensor]
+    scale: Callable[[Tensor, Tensor, torch.dtype], Tensor]
+    native: bool
+
+    def target_logits(self, batch: HeadBatch) -> Tensor:
+        """[N] logits of the targets."""
+        return self.dots(batch, batch.targets_N[:, None])[:, 0]

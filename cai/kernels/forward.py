@@ -21,10 +21,9 @@ import torch
 from torch import Tensor
 
 from cai.kernels.batch import HeadBatch, put_target
-from cai.kernels.fold import Fold
+from cai.kernels.fold import Engine
 from cai.kernels.products import add_product
 from cai.kernels.statistics import MARGIN, Statistics, fold_all, row_max, rows_out_of_range
-from cai.kernels.target_logits import target_logits
 
 
 class Tiles(NamedTuple):
@@ -50,29 +49,31 @@ def fill_target(batch: HeadBatch, store_NC: Tensor, first: int, stats: Statistic
     put_target(store_NC, batch.targets_N, first, -stats.sum_N * target_slope(batch, stats.target_N))
 
 
-def forward_cached(batch: HeadBatch, fold: Fold, cache_KV: Tensor, *, moment: bool) -> Statistics:
+def forward_cached(batch: HeadBatch, engine: Engine, cache_KV: Tensor, *, moment: bool) -> Statistics:
     """Scores of all rows; E of the first K of them is left in `cache_KV`."""
     kept = cache_KV.shape[0]
-    head = fold_all(batch.rows(0, kept), fold, moment=moment, store_NV=cache_KV)
+    head = fold_all(batch.rows(0, kept), engine, moment=moment, store_NV=cache_KV)
     fill_target(batch.rows(0, kept), cache_KV, 0, head)
     if kept == batch.n:
         return head
-    tail = fold_all(batch.rows(kept, batch.n), fold, moment=moment)
+    tail = fold_all(batch.rows(kept, batch.n), engine, moment=moment)
     return Statistics(*(torch.cat(pair) for pair in zip(head, tail, strict=True)))
 
 
-def forward_frozen(batch: HeadBatch, fold: Fold, tiles: Tiles, unit_ND: Tensor, *, moment: bool) -> Statistics:
+def forward_frozen(batch: HeadBatch, engine: Engine, tiles: Tiles, unit_ND: Tensor, *, moment: bool) -> Statistics:
     """Scores, and in `unit_ND` the gradient of each logp with respect to its hidden row."""
     parts = []
     for top in range(0, max(batch.n, 1), tiles.rows):  # at least one part, if only an empty one
         part = batch.rows(top, top + tiles.rows)
-        target_R = target_logits(part)
-        stats = _walk_units(part, fold, tiles, target_R, target_R + MARGIN, unit_ND[top : top + part.n], moment=moment)
+        target_R = engine.target_logits(part)
+        stats = _walk_units(
+            part, engine, tiles, target_R, target_R + MARGIN, unit_ND[top : top + part.n], moment=moment
+        )
         index_K = rows_out_of_range(stats.sum_N)
         if index_K is not None:
             again = part.take(index_K)
             unit_KD = unit_ND.new_empty(again.n, unit_ND.shape[1])
-            redone = _walk_units(again, fold, tiles, target_R[index_K], row_max(again), unit_KD, moment=moment)
+            redone = _walk_units(again, engine, tiles, target_R[index_K], row_max(again), unit_KD, moment=moment)
             unit_ND[top : top + part.n].index_copy_(0, index_K, unit_KD)
             stats = Statistics(*(_replace(old, index_K, new) for old, new in zip(stats, redone, strict=True)))
         parts.append(stats)
@@ -84,7 +85,7 @@ def _replace(old_N: Tensor, index_K: Tensor, new_K: Tensor) -> Tensor:
 
 
 def _walk_units(
-    part: HeadBatch, fold: Fold, tiles: Tiles, target_R: Tensor, shift_R: Tensor, out_RD: Tensor, *, moment: bool
+    part: HeadBatch, engine: Engine, tiles: Tiles, target_R: Tensor, shift_R: Tensor, out_RD: Tensor, *, moment: bool
 ) -> Statistics:
     sum_R, moment_R = part.new_wide(part.n), part.new_wide(part.n if moment else 0)
     pull_RD = part.new_wide(part.n, part.hidden_ND.shape[1])
@@ -92,7 +93,7 @@ def _walk_units(
     for left in range(0, part.vocab, tiles.columns):
         right = min(left + tiles.columns, part.vocab)
         store_RC = buffer_RC[:, : right - left]
-        sums = fold(part, left, right, shift_R, store_NC=store_RC, moment=moment)
+        sums = engine.fold(part, left, right, shift_R, store_NC=store_RC, moment=moment)
         sum_R += sums.sum_N
         moment_R += sums.moment_N
         add_product(pull_RD, store_RC, part.weight_VD[left:right])

@@ -38,25 +38,36 @@ def check_inputs(
         raise ValueError(f"valid_vocab must lie between 1 and {weight.shape[0]}, got {valid_vocab}")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise ValueError(f"bias must have shape ({weight.shape[0]},), got {tuple(bias.shape)}")
-    _check_ids("targets", targets)
+    check_ids("targets", targets)
     if row_index is not None:
-        _check_ids("row_index", row_index)
+        check_ids("row_index", row_index)
     rows = hidden.shape[0] if row_index is None else row_index.shape[0]
     if targets.shape[0] != rows:
         where = "hidden rows" if row_index is None else "entries of row_index"
         raise ValueError(f"{targets.shape[0]} targets for {rows} {where}")
 
 
-def _check_ids(name: str, ids: Tensor) -> None:
-    if ids.dim() != 1 or ids.dtype not in _IDS:
+def check_ids(name: str, ids: Tensor, *, least: int = 0) -> None:
+    """Raise ValueError unless `ids` is one row of at least so many integers."""
+    if ids.dim() != 1 or ids.dtype not in _IDS or ids.shape[0] < least:
         raise ValueError(f"{name} must be one row of int32 or int64, got {ids.dtype} of shape {tuple(ids.shape)}")
 
 
-def check_values(targets: Tensor, row_index: Tensor | None, rows: int, valid_vocab: int) -> None:
+def check_values(
+    targets: Tensor, row_index: Tensor | None, rows: int, valid_vocab: int, *, name: str = "targets"
+) -> None:
     """On CPU, where looking costs nothing: raise ValueError for ids out of range."""
-    for name, ids, end in (("targets", targets, valid_vocab), ("row_index", row_index, rows)):
+    for what, ids, end in ((name, targets, valid_vocab), ("row_index", row_index, rows)):
         if ids is not None and not ids.is_cuda and ids.numel():
             low, high = (int(bound) for bound in torch.aminmax(ids))
             if low < 0 or high >= end:
                 wrong = low if low < 0 else high
-                raise ValueError(f"{name} must lie in 0..{end - 1}, got {wrong}; `scored_tokens` drops ignored ones")
+                raise ValueError(f"{what} must lie in 0..{end - 1}, got {wrong}; `scored_tokens` drops ignored ones")
+
+
+def check_offsets(cu_seqlens: Tensor, n: int) -> None:
+    """On CPU: raise ValueError for offsets that fall, or leave 0..n."""
+    if not cu_seqlens.is_cuda:
+        falls = bool((cu_seqlens.diff() < 0).any())
+        if falls or int(cu_seqlens[0]) < 0 or int(cu_seqlens[-1]) > n:
+            raise ValueError(f"cu_seqlens must rise within 0..{n}, the number of targets, got {cu_seqlens.tolist()}")

@@ -12,30 +12,14 @@ from torch import Tensor
 
 from cai.kernels import engines
 from cai.kernels.backward import Mixing, Saved, Wanted, backward
-from cai.kernels.batch import HeadBatch, wide_dtype
+from cai.kernels.batch import wide_dtype
+from cai.kernels.candidate_ops import candidate_logits_backward
 from cai.kernels.forward import forward_cached, forward_frozen, gain
 from cai.kernels.inputs import check_values
 from cai.kernels.logit_map import LogitMap
 from cai.kernels.planner import choose_tiles, padded
+from cai.kernels.rows import make_batch, pad_rows, to_rows
 from cai.kernels.statistics import fold_all
-
-
-def make_batch(
-    hidden_MD: Tensor,
-    weight_VD: Tensor,
-    bias_V: Tensor | None,
-    targets_N: Tensor,
-    row_index_N: Tensor | None,
-    logit_map: LogitMap,
-    valid_vocab: int,
-) -> HeadBatch:
-    """Gather the rows that are scored and cut the vocabulary's padding off."""
-    hidden_ND = hidden_MD if row_index_N is None else hidden_MD.index_select(0, row_index_N.int())
-    if hidden_ND.stride(-1) != 1:
-        hidden_ND = hidden_ND.contiguous()
-    weight_VD = weight_VD[:valid_vocab] if weight_VD.stride(-1) == 1 else weight_VD[:valid_vocab].contiguous()
-    bias_V = None if bias_V is None else bias_V[:valid_vocab].to(wide_dtype(hidden_MD.dtype)).contiguous()
-    return HeadBatch(hidden_ND.detach(), weight_VD.detach(), bias_V, targets_N.contiguous(), logit_map)
 
 
 @torch.library.custom_op("cai::token_scores", mutates_args=())
@@ -72,14 +56,14 @@ def token_scores(
         gain_K, kept = hidden.new_empty(0, dtype=batch.wide), hidden.new_empty(0)
         if plan == "frozen":
             kept = torch.empty_like(batch.hidden_ND, memory_format=torch.contiguous_format)
-            stats = forward_frozen(batch, chosen.fold, tiles, kept, moment=want_entropy)
+            stats = forward_frozen(batch, chosen, tiles, kept, moment=want_entropy)
         elif cached_rows:
             kept = hidden.new_empty(cached_rows, padded(valid_vocab))
             kept[:, valid_vocab:] = 0
-            stats = forward_cached(batch, chosen.fold, kept[:, :valid_vocab], moment=want_entropy)
+            stats = forward_cached(batch, chosen, kept[:, :valid_vocab], moment=want_entropy)
             gain_K = gain(stats)[:cached_rows].clone()
         else:
-            stats = fold_all(batch, chosen.fold, moment=want_entropy)
+            stats = fold_all(batch, chosen, moment=want_entropy)
         entropy_N = stats.entropy if want_entropy else hidden.new_empty(0, dtype=batch.wide)
         return stats.logp, entropy_N, stats.lse, gain_K, kept
 
@@ -145,7 +129,7 @@ def token_scores_backward(
     with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):
         if plan == "frozen":
             grad_ND = kept * grad_logp[:, None]
-            return _to_rows(grad_ND, hidden, row_index), weight.new_empty(0), weight.new_empty(0)
+            return to_rows(grad_ND, hidden, row_index), weight.new_empty(0), weight.new_empty(0)
         logit_map = LogitMap(logit_scale, softcap, temperature)
         batch = make_batch(hidden, weight, bias, targets, row_index, logit_map, valid_vocab)
         chosen = engines.choose(engine, batch)
@@ -165,35 +149,12 @@ def token_scores_backward(
         wanted = Wanted(need_hidden, need_weight, need_bias)
         grads = backward(batch, chosen, tiles, saved, mixing, wanted)
         return (
-            weight.new_empty(0) if grads.hidden_ND is None else _to_rows(grads.hidden_ND, hidden, row_index),
+            weight.new_empty(0) if grads.hidden_ND is None else to_rows(grads.hidden_ND, hidden, row_index),
             weight.new_empty(0) if grads.weight_VD is None else pad_rows(grads.weight_VD, weight),
             weight.new_empty(0)
             if grads.bias_V is None or bias is None
             else pad_rows(grads.bias_V.to(bias.dtype), bias),
         )
-
-
-def _to_rows(grad_ND: Tensor, hidden_MD: Tensor, row_index_N: Tensor | None) -> Tensor:
-    return grad_ND.to(hidden_MD.dtype) if row_index_N is None else add_rows(grad_ND, hidden_MD, row_index_N)
-
-
-def add_rows(grad_N: Tensor, like_M: Tensor, index_N: Tensor) -> Tensor:
-    """Add rows that share an index into zeros like `like_M`: wide, and in a fixed order, unlike index_add_ on a GPU."""
-    total_M = torch.zeros(like_M.shape, dtype=wide_dtype(grad_N.dtype), device=grad_N.device)
-    if total_M.is_cuda:
-        total_M.index_put_((index_N.long(),), grad_N.to(total_M.dtype), accumulate=True)
-    else:
-        total_M.index_add_(0, index_N.int(), grad_N.to(total_M.dtype))
-    return total_M.to(like_M.dtype)
-
-
-def pad_rows(grad: Tensor, like: Tensor) -> Tensor:
-    """Zeros for the vocabulary's padding."""
-    if grad.shape == like.shape:
-        return grad
-    whole = grad.new_zeros(like.shape)
-    whole[: grad.shape[0]] = grad
-    return whole
 
 
 @token_scores_backward.register_fake
@@ -235,12 +196,16 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
     ctx.settings = rest
 
 
-def _backward(ctx: Any, grad_logp: Tensor | None, grad_entropy: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
+def _backward(
+    ctx: Any, grad_logp: Tensor | None, grad_entropy: Tensor | None, grad_lse: Tensor | None, *_: Tensor | None
+) -> tuple[Any, ...]:
     hidden, weight, bias, targets, row_index, logp, entropy, lse, gain, kept = ctx.saved_tensors
     logit_scale, softcap, temperature, valid_vocab, _entropy, plan, _rows, engine, budget = ctx.settings
     need_hidden, need_weight, need_bias = ctx.needs_input_grad[:3]
     if plan == "score":
         raise RuntimeError("log-probs scored without gradients cannot be differentiated")
+    if grad_lse is not None:  # lse = t - logp; the share of t is added below
+        grad_logp = -grad_lse if grad_logp is None else grad_logp - grad_lse
     grads: list[Tensor | None] = [None, None, None]
     if grad_logp is not None or grad_entropy is not None:
         grads = list(
@@ -252,6 +217,12 @@ def _backward(ctx: Any, grad_logp: Tensor | None, grad_entropy: Tensor | None, *
                 need_hidden, need_weight, need_bias,
             )
         )  # fmt: skip
+    if grad_lse is not None:
+        of_target = candidate_logits_backward(
+            grad_lse[:, None].contiguous(), (logp + lse)[:, None], hidden, weight, bias, targets[:, None], row_index,
+            logit_scale, softcap, temperature, need_hidden, need_weight, need_bias,
+        )  # fmt: skip
+        grads = [a if a is None else a + b for a, b in zip(grads, of_target, strict=True)]
     needed = (need_hidden, need_weight, need_bias)
     return (*(grad if need else None for grad, need in zip(grads, needed, strict=True)), *[None] * 11)
 

@@ -38,7 +38,7 @@ class Problem:
     hidden: int
     vocab: int
     dtype: torch.dtype
-    on_gpu: bool
+    native: bool  # tiles are kept in the inputs' dtype: on a GPU, and with a Triton engine anywhere
     needs_hidden: bool
     needs_head: bool
     needs_entropy_grad: bool = False
@@ -71,8 +71,8 @@ def choose_plan(problem: Problem, budget_bytes: int) -> Plan:
 
 
 def may_keep_numerators(problem: Problem) -> bool:
-    """Numerators exp(z - shift) span float32's range, which float16 lacks; a CPU holds tiles in float32 anyway."""
-    return problem.dtype != torch.float16 or not problem.on_gpu
+    """Numerators exp(z - shift) span float32's range, which float16 lacks; plain torch on a CPU keeps them so."""
+    return problem.dtype != torch.float16 or not problem.native
 
 
 def cached_rows(problem: Problem, budget_bytes: int) -> int:

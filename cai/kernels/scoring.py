@@ -7,8 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cai.kernels.candidate_ops import candidate_logits_op
-from cai.kernels.inputs import check_inputs, under_autocast
+from cai.kernels.inputs import check_ids, check_inputs, under_autocast
 from cai.kernels.ops import token_scores
 from cai.kernels.planner import Problem, checked_plan, default_budget
 from cai.kernels.scores import TokenScores
@@ -48,6 +47,10 @@ def token_logprobs(
     hidden_MD, weight_VD, bias = under_autocast(hidden_MD, weight_VD, bias)
     vocab = weight_VD.shape[0] if valid_vocab is None else valid_vocab
     check_inputs(hidden_MD, weight_VD, bias, targets_N, row_index, vocab)
+    if cu_seqlens is not None:
+        check_ids("cu_seqlens", cu_seqlens, least=1)
+    if return_entropy not in (False, True, "metric", "grad"):
+        raise ValueError(f"return_entropy must be a bool, 'metric' or 'grad', got {return_entropy!r}")
     budget = default_budget(hidden_MD.device) if budget_bytes is None else budget_bytes
     grads = torch.is_grad_enabled()
     problem = Problem(
@@ -55,7 +58,7 @@ def token_logprobs(
         hidden=hidden_MD.shape[1],
         vocab=vocab,
         dtype=hidden_MD.dtype,
-        on_gpu=hidden_MD.is_cuda,
+        native=hidden_MD.is_cuda or engine not in ("auto", "torch"),
         needs_hidden=grads and hidden_MD.requires_grad,
         needs_head=grads and (weight_VD.requires_grad or (bias is not None and bias.requires_grad)),
         needs_entropy_grad=grads and return_entropy == "grad",
@@ -66,15 +69,9 @@ def token_logprobs(
         hidden_MD, weight_VD, bias, targets_N, row_index, *mapping, vocab, bool(return_entropy),
         chosen.name, chosen.cached_rows, engine, budget,
     )  # fmt: skip
-    if return_lse and chosen.name != "score":
-        # lse = t - logp: a gathered dot product carries the gradient the log-prob does not.
-        target_N1 = candidate_logits_op(
-            hidden_MD, weight_VD, bias, targets_N[:, None], row_index, *mapping, vocab, engine,
-        )  # fmt: skip
-        lse_N = target_N1[:, 0] - logp_N
     return TokenScores(
         logp_N,
         None if not return_entropy else entropy_N if return_entropy == "grad" else entropy_N.detach(),
-        (lse_N if chosen.name != "score" else lse_N.detach()) if return_lse else None,
+        lse_N if return_lse else None,
         None if cu_seqlens is None else segment_sums(logp_N, cu_seqlens),
     )

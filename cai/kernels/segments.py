@@ -7,10 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cai.kernels.inputs import check_offsets
+
 
 @torch.library.custom_op("cai::segment_sums", mutates_args=())
 def segment_sums(values: Tensor, cu_seqlens: Tensor) -> Tensor:
     """[S] float64 sums of values[cu_seqlens[s] : cu_seqlens[s + 1]], added in order; 0 for an empty segment."""
+    check_offsets(cu_seqlens, values.shape[0])
     return torch.segment_reduce(values.double(), "sum", offsets=cu_seqlens.long(), initial=0.0)
 
 

@@ -14,8 +14,11 @@ from dataclasses import replace
 import torch
 
 from cai.kernels.batch import HeadBatch
-from cai.kernels.fold import Fold, Mix
+from cai.kernels.fold import Engine, Fold, Mix
 from cai.kernels.fold_torch import fold_torch
+from cai.kernels.products import scaled_rows
+from cai.kernels.statistics import row_max
+from cai.kernels.target_logits import candidate_logits
 
 ROWS = 37  # ragged, as COLUMNS is, against every tile shape in use
 COLUMNS = 331
@@ -36,18 +39,19 @@ def failures() -> tuple[str, ...]:
     return tuple(reason for reason in _verdicts.values() if reason)
 
 
-def passes(name: str, fold: Fold, batch: HeadBatch) -> bool:
-    """Whether `fold` may be used for batches like this one; checked at first use, then remembered."""
+def passes(engine: Engine, batch: HeadBatch) -> bool:
+    """Whether the engine may be used for batches like this one; checked at first use, then remembered."""
     hidden = batch.hidden_ND
     cap, bias = batch.logit_map.softcap is not None, batch.bias_V is not None
-    key = (name, hidden.device.type, hidden.device.index, hidden.dtype, hidden.shape[1], cap, bias)
+    key = (engine.name, hidden.device.type, hidden.device.index, hidden.dtype, hidden.shape[1], cap, bias)
     if key not in _verdicts:
         if hidden.is_cuda and torch.cuda.is_current_stream_capturing():
             raise RuntimeError(
                 "the first use of a kernel checks it, which a CUDA graph cannot record: call it once before"
             )
-        reason = disagreement(fold, sample_like(batch))
-        _verdicts[key] = reason and f"engine {name!r} ({hidden.dtype}, D={hidden.shape[1]}) {reason}"
+        sample = sample_like(batch)
+        reason = disagreement(engine.fold, sample) or disagreement_beside(engine, sample)
+        _verdicts[key] = reason and f"engine {engine.name!r} ({hidden.dtype}, D={hidden.shape[1]}) {reason}"
         if reason:
             message = f"{_verdicts[key]}; plain torch is used instead, slower and with more memory"
             if os.environ.get("CAI_KERNELS_STRICT") == "1":
@@ -73,7 +77,7 @@ def disagreement(fold: Fold, sample: HeadBatch) -> str:
     n, vocab = sample.n, sample.vocab
     random = torch.Generator().manual_seed(1)
     shift_N, base_N, slope_N = torch.randn(3, n, generator=random).to(sample.hidden_ND.device)
-    shift_N = shift_N + 8.0  # keeps every entry within float16
+    shift_N = shift_N + row_max(sample) - 1.0  # keeps every entry within float16 and few below it, whatever the map
     width = -(-vocab // 8) * 8
     for mix in (None, Mix(base_N, slope_N)):
         expected_NC = torch.full((n, width), torch.nan, device=shift_N.device)
@@ -89,4 +93,20 @@ def disagreement(fold: Fold, sample: HeadBatch) -> str:
             return f"stores wrong entries: off by up to {worst:.2g}"
         if not got_NC[:, vocab:].isnan().all():
             return "writes beyond its tile"
+    return ""
+
+
+def disagreement_beside(engine: Engine, sample: HeadBatch) -> str:
+    """Why the engine's gathered dot products or scaled rows are wrong, or ""."""
+    outside_N = torch.full_like(sample.targets_N, sample.vocab)
+    ids_NK = torch.stack([sample.targets_N, outside_N, sample.targets_N.flip(0)], dim=1)
+    got_NK, expected_NK = engine.dots(sample, ids_NK), candidate_logits(sample, ids_NK)
+    limit = _SUM_ERROR * float(expected_NK.nan_to_num().abs().max())
+    if not torch.allclose(got_NK, expected_NK, rtol=0.0, atol=limit, equal_nan=True):
+        return f"gives wrong target logits: off by up to {float((got_NK - expected_NK).nan_to_num().abs().max()):.2g}"
+    scale_N, dtype = sample.hidden_ND[:, 0].float() * 3.0, sample.hidden_ND.dtype
+    got_ND, expected_ND = engine.scale(sample.hidden_ND, scale_N, dtype), scaled_rows(sample.hidden_ND, scale_N, dtype)
+    worst = float((got_ND.float() - expected_ND.float()).abs().max())
+    if not worst <= _STORE_ERROR[dtype] * float(expected_ND.abs().max()):
+        return f"scales rows wrongly: off by up to {worst:.2g}"
     return ""

@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cai.kernels.batch import HeadBatch
-from cai.kernels.fold import Fold
+from cai.kernels.fold import Engine
 from cai.kernels.fold_torch import tile_logits
-from cai.kernels.target_logits import target_logits
 
 # exp(z - t - 40) stays finite in float32 and bfloat16 for log-probabilities down to about -110, and keeps seventeen
 # digits below a probability of 1 - exp(-40). Rows outside are folded again around their largest logit.
@@ -63,14 +62,14 @@ class Statistics(NamedTuple):
         return of_target_N + of_rest_N
 
 
-def fold_all(batch: HeadBatch, fold: Fold, *, moment: bool, store_NV: Tensor | None = None) -> Statistics:
+def fold_all(batch: HeadBatch, engine: Engine, *, moment: bool, store_NV: Tensor | None = None) -> Statistics:
     """Fold the whole vocabulary around each row's target; rows that leave the range are folded again."""
-    target_N = target_logits(batch)
+    target_N = engine.target_logits(batch)
     shift_N = target_N + MARGIN
-    sums = fold(batch, 0, batch.vocab, shift_N, store_NC=store_NV, moment=moment)
+    sums = engine.fold(batch, 0, batch.vocab, shift_N, store_NC=store_NV, moment=moment)
     stats = Statistics(target_N, shift_N, sums.sum_N, sums.moment_N)
     index_K = rows_out_of_range(stats.sum_N)
-    return stats if index_K is None else _fold_again(batch, fold, stats, index_K, store_NV)
+    return stats if index_K is None else _fold_again(batch, engine, stats, index_K, store_NV)
 
 
 def rows_out_of_range(sum_N: Tensor) -> Tensor | None:
@@ -83,12 +82,12 @@ def rows_out_of_range(sum_N: Tensor) -> Tensor | None:
 
 
 def _fold_again(
-    batch: HeadBatch, fold: Fold, stats: Statistics, index_K: Tensor, store_NV: Tensor | None
+    batch: HeadBatch, engine: Engine, stats: Statistics, index_K: Tensor, store_NV: Tensor | None
 ) -> Statistics:
     part = batch.take(index_K)
     shift_K = row_max(part)
     store_KV = None if store_NV is None else store_NV.new_empty(part.n, batch.vocab)
-    sums = fold(part, 0, batch.vocab, shift_K, store_NC=store_KV, moment=bool(stats.moment_N.numel()))
+    sums = engine.fold(part, 0, batch.vocab, shift_K, store_NC=store_KV, moment=bool(stats.moment_N.numel()))
     if store_NV is not None and store_KV is not None:
         store_NV.index_copy_(0, index_K, store_KV)
     moment_N = stats.moment_N.index_copy(0, index_K, sums.moment_N) if stats.moment_N.numel() else stats.moment_N

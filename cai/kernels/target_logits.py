@@ -10,11 +10,6 @@ from cai.kernels.batch import HeadBatch
 _ROWS = 1024  # rows gathered at a time: bounds the copy of head rows
 
 
-def target_logits(batch: HeadBatch) -> Tensor:
-    """[N] logits of the targets in the wide dtype; NaN where a target lies outside the vocabulary."""
-    return candidate_logits(batch, batch.targets_N[:, None])[:, 0]
-
-
 def candidate_logits(batch: HeadBatch, ids_NK: Tensor) -> Tensor:
     """[N, K] logits of `ids_NK` in the wide dtype; NaN where an id lies outside the vocabulary."""
     raw_NK = torch.empty(ids_NK.shape, dtype=batch.wide, device=batch.hidden_ND.device)

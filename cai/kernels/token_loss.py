@@ -17,12 +17,13 @@ from torch import Tensor
 
 from cai.kernels import engines
 from cai.kernels.batch import HeadBatch, wide_dtype
+from cai.kernels.fold import Engine
 from cai.kernels.forward import fill_target, gain
 from cai.kernels.inputs import check_inputs, check_values, under_autocast
 from cai.kernels.logit_map import LogitMap
-from cai.kernels.ops import add_rows, make_batch, pad_rows
 from cai.kernels.planner import GPU_BUDGET, padded
 from cai.kernels.products import add_product, product
+from cai.kernels.rows import add_rows, make_batch, pad_rows
 from cai.kernels.segments import segment_sums
 from cai.kernels.statistics import fold_all
 
@@ -65,6 +66,7 @@ class _Job:
     entropy: bool
     budget: int
     engine: str
+    needs: tuple[bool, bool, bool]
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -105,11 +107,16 @@ def fused_token_loss(
     ends = list(range(n + 1)) if cu_seqlens is None else [int(end) for end in cu_seqlens.tolist()]
     tokens, sequences = dict(token_aux or {}), dict(sequence_aux or {})
     _check_offsets(ends, n, sequences_per_group, tokens, sequences)
-    budget = budget_bytes or (GPU_BUDGET // 2 if hidden_MD.is_cuda else _CPU_BUDGET)
+    budget = budget_bytes
+    if budget is None:
+        budget = GPU_BUDGET // 2 if hidden_MD.is_cuda else _CPU_BUDGET
     logit_map = LogitMap(float(logit_scale), softcap, float(temperature))
+    # Autograd asks for the gradients of tensors that require them also under no_grad; nothing would use them.
+    grads = torch.is_grad_enabled()
+    wanted = [grads and leaf is not None and leaf.requires_grad for leaf in (hidden_MD, weight_VD, bias)]
     job = _Job(
         local_loss, targets_N, row_index, ends, sequences_per_group, tokens, sequences,
-        logit_map, vocab, return_entropy, budget, engine,
+        logit_map, vocab, return_entropy, budget, engine, (wanted[0], wanted[1], wanted[2]),
     )  # fmt: skip
     loss = _opaque(hidden_MD, weight_VD, bias, job)
     return loss, job.metrics
@@ -150,7 +157,7 @@ class _Totals:
         self.weight_VD = batch.new_wide(*batch.weight_VD.shape) if needs[1] else None
         self.bias_V = batch.new_wide(batch.vocab) if needs[2] else None
 
-    def add(self, part: HeadBatch, here: slice, e_NV: Tensor, sigma_N: Tensor, engine: engines.Engine) -> None:
+    def add(self, part: HeadBatch, here: slice, e_NV: Tensor, sigma_N: Tensor, engine: Engine) -> None:
         """One chunk's share: see the formulas in `forward.py`."""
         if self.hidden_ND is not None:
             pull_ND = product(e_NV, part.weight_VD, part.new_wide(*part.hidden_ND.shape))
@@ -167,8 +174,8 @@ class _FusedTokenLoss(torch.autograd.Function):
         with torch.autocast(hidden_MD.device.type, enabled=False):
             args = (job.targets_N, job.row_index_N, job.logit_map, job.vocab)
             batch = make_batch(hidden_MD, weight_VD, bias_V, *args)
-            totals = _Totals(batch, ctx.needs_input_grad[:3])
-            _run(batch, job, totals, any(ctx.needs_input_grad[:3]))
+            totals = _Totals(batch, job.needs)
+            _run(batch, job, totals, any(job.needs))
         grads: list[Tensor | None] = [None, None, None]
         if totals.hidden_ND is not None:
             index_N = job.row_index_N
@@ -202,7 +209,7 @@ def _run(batch: HeadBatch, job: _Job, totals: _Totals, needs_grad: bool) -> None
         here = slice(job.ends[first], job.ends[last])
         part = batch.rows(here.start, here.stop)
         e_NV = buffer_NV[: part.n, : batch.vocab] if needs_grad else None
-        stats = fold_all(part, chosen.fold, moment=job.entropy, store_NV=e_NV)
+        stats = fold_all(part, chosen, moment=job.entropy, store_NV=e_NV)
         up_N = _local(job, first, last, stats.logp, stats.entropy if job.entropy else None, totals, needs_grad)
         if e_NV is not None and up_N is not None:
             fill_target(part, e_NV, 0, stats)

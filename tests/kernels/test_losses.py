@@ -40,6 +40,34 @@ def test_a_certain_candidate_is_never_more_than_certain() -> None:
     assert torch.equal(got[:, 1], token_logprobs(problem.hidden_ND, problem.weight_VD, problem.targets_N).logp_N)
 
 
+def test_forbidden_candidates_are_impossible_also_among_themselves() -> None:
+    problem = random_problem(2, 4, 30, bias=True).leaf()
+    bias = torch.zeros(30)
+    bias[[3, 4]] = -torch.inf
+    ids = torch.tensor([[3, 4, 3], [3, 5, 4]])
+    got = candidate_logprobs(*problem.leaves[:2], ids, bias=bias)
+    assert got.isneginf().tolist() == [[True, True, True], [True, False, True]]
+    expected = token_logprobs(problem.hidden_ND[1:], problem.weight_VD, torch.tensor([5]), bias=bias).logp_N
+    assert torch.equal(got[1, 1:2], expected)
+    got[1, 1].backward()
+    assert problem.hidden_ND.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("ids", "changes", "message"),
+    [
+        (torch.zeros(4, 2, dtype=torch.long), {}, "ids has 4 rows for 2 to score"),
+        (torch.zeros(2, 0, dtype=torch.long), {}, r"ids must have shape \[K\] or \[N, K\]"),
+        (torch.tensor([1, 9]), {}, "ids must lie in 0..8, got 9"),
+        (torch.tensor([1, 7]), {"valid_vocab": 7}, "ids must lie in 0..6, got 7"),
+        (torch.tensor([1]), {"normalise": "all"}, "normalise must be 'vocab' or 'candidates', got 'all'"),
+    ],
+)
+def test_candidates_that_do_not_fit_are_refused(ids: torch.Tensor, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        candidate_logprobs(torch.zeros(2, 4), torch.zeros(9, 4), ids, **changes)
+
+
 def test_scored_tokens_are_predicted_by_the_row_before() -> None:
     """By hand: labels (-, -, 7, 8) and (-, 5, -, 6): rows 1, 2 of the first sequence, rows 4 and 6 in the second."""
     labels = torch.tensor([[-100, -100, 7, 8], [-100, 5, -100, 6]])
@@ -110,6 +138,18 @@ def test_without_gradients_the_loss_is_only_evaluated() -> None:
     loss, _ = fused_token_loss(*problem.leaves[:2], problem.targets_N, lambda c: (-c.logp_N.sum(), {}))
     assert not loss.requires_grad
     assert abs(float(loss + truth_of(problem.double()).logp_N.sum())) <= 1e-4
+
+
+def test_no_grad_makes_no_gradients_although_the_head_could_take_one() -> None:
+    problem = random_problem(6, 4, 30).leaf()
+
+    def loss_of(chunk: LossChunk) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        assert not chunk.logp_N.requires_grad
+        return -chunk.logp_N.sum(), {}
+
+    with torch.no_grad():
+        loss, _ = fused_token_loss(*problem.leaves[:2], problem.targets_N, loss_of)
+    assert not loss.requires_grad
 
 
 def test_chunks_hold_whole_groups() -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from cai.kernels import engine_choice, self_check
+from cai.kernels import engine_choice, engines, self_check, token_logprobs
 from cai.kernels.batch import HeadBatch
-from cai.kernels.fold import FoldSums
+from cai.kernels.fold import Engine, Fold, FoldSums
 from cai.kernels.fold_torch import fold_torch
 from cai.kernels.logit_map import LogitMap
 from cai.kernels.planner import Plan, Problem, choose_plan, choose_tiles
+from cai.kernels.target_logits import candidate_logits
 from cai.kernels.tuned import _entries
 
 GB = 1 << 30
@@ -24,7 +27,7 @@ GB = 1 << 30
 def head(n: int, **changes: object) -> Problem:
     """A Llama-3-8B head on a GPU."""
     values: dict[str, object] = {
-        "n": n, "hidden": 4096, "vocab": 128256, "dtype": torch.bfloat16, "on_gpu": True,
+        "n": n, "hidden": 4096, "vocab": 128256, "dtype": torch.bfloat16, "native": True,
         "needs_hidden": True, "needs_head": True,
     }  # fmt: skip
     return Problem(**(values | changes))
@@ -41,7 +44,7 @@ def head(n: int, **changes: object) -> Problem:
         (head(8192, needs_entropy_grad=True), Plan("recompute")),
         (head(8192, dtype=torch.float16), Plan("recompute")),
         (head(8192, dtype=torch.float16, needs_head=False), Plan("recompute")),
-        (head(8192, dtype=torch.float16, needs_head=False, on_gpu=False), Plan("frozen")),
+        (head(8192, dtype=torch.float16, needs_head=False, native=False), Plan("frozen")),
     ],
 )
 def test_the_plan_with_the_fewest_products_that_fits(problem: Problem, plan: Plan) -> None:
@@ -93,27 +96,77 @@ def overrunning(batch: HeadBatch, first: int, last: int, shift_N: torch.Tensor, 
     return sums
 
 
+def engine_of(fold: Fold = fold_torch, **changes: object) -> Engine:
+    """Plain torch with a part exchanged."""
+    return replace(engines.TORCH, name="odd", fold=fold, **changes)
+
+
+def blind_dots(batch: HeadBatch, ids_NK: torch.Tensor) -> torch.Tensor:
+    """Gathered products that never look whether a token exists."""
+    return candidate_logits(batch, ids_NK.clamp(0, batch.vocab - 1))
+
+
+def unscaled(rows_ND: torch.Tensor, scale_N: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return rows_ND.to(dtype)
+
+
 @pytest.mark.usefixtures("forgotten")
-def test_a_sound_engine_passes_its_check_silently() -> None:
-    assert self_check.passes("sound", fold_torch, small_batch())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("scale", [0.01, 1.0, 10.0])
+def test_a_sound_engine_passes_its_check_silently(dtype: torch.dtype, scale: float) -> None:
+    """Whatever the logit map: wide logits once overflowed the float16 tile of the check itself."""
+    batch = HeadBatch(torch.randn(4, 8).to(dtype), torch.randn(30, 8).to(dtype), None, torch.arange(4), LogitMap(scale))
+    assert self_check.passes(engine_of(), batch)
     assert self_check.failures() == ()
 
 
 @pytest.mark.usefixtures("forgotten")
-@pytest.mark.parametrize(("fold", "reason"), [(wrong, "gives wrong sums"), (overrunning, "writes beyond its tile")])
-def test_an_engine_that_disagrees_is_refused_loudly_and_once(fold: object, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("engine", "reason"),
+    [
+        (engine_of(wrong), "gives wrong sums"),
+        (engine_of(overrunning), "writes beyond its tile"),
+        (engine_of(dots=blind_dots), "gives wrong target logits"),
+        (engine_of(scale=unscaled), "scales rows wrongly"),
+    ],
+)
+def test_an_engine_that_disagrees_is_refused_loudly_and_once(engine: Engine, reason: str) -> None:
     with pytest.warns(RuntimeWarning, match=f"engine 'odd'.*{reason}.*plain torch is used instead"):
-        assert not self_check.passes("odd", fold, small_batch())
-    assert not self_check.passes("odd", fold, small_batch())  # a second warning would be an error here
+        assert not self_check.passes(engine, small_batch())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not self_check.passes(engine, small_batch())
     assert len(self_check.failures()) == 1
     assert reason in self_check.failures()[0]
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_scores_come_from_plain_torch_where_an_engine_fails_its_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    monkeypatch.setattr(engines, "_triton_engines", lambda: {"triton": engine_of(wrong)})
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    hidden, weight, targets = torch.randn(4, 8), torch.randn(30, 8), torch.arange(4)
+    with pytest.warns(RuntimeWarning, match="plain torch is used instead"):
+        scores = token_logprobs(hidden, weight, targets, engine="triton")
+    assert torch.equal(scores.logp_N, token_logprobs(hidden, weight, targets, engine="torch").logp_N)
 
 
 @pytest.mark.usefixtures("forgotten")
 def test_strictness_turns_the_warning_into_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAI_KERNELS_STRICT", "1")
     with pytest.raises(self_check.KernelCheckError, match="gives wrong sums"):
-        self_check.passes("odd", wrong, small_batch())
+        self_check.passes(engine_of(wrong), small_batch())
+
+
+def test_engines_are_timed_on_many_rows_even_when_first_asked_for_one() -> None:
+    rows: list[int] = []
+
+    def counting(batch: HeadBatch, *args: object, **kwargs: object) -> FoldSums:
+        rows.append(batch.n)
+        return FoldSums(batch.new_wide(batch.n), batch.new_wide(0))
+
+    engine_choice.measure(counting, small_batch().rows(0, 1))
+    assert set(rows) == {2048}
 
 
 def test_the_faster_engine_is_measured_once_and_remembered(forgotten: Path, monkeypatch: pytest.MonkeyPatch) -> None:

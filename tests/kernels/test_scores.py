@@ -122,6 +122,41 @@ def test_forbidden_tokens_have_no_probability() -> None:
     assert torch.allclose(scores.lse_N.double(), expected.lse_N, atol=LOGP_ERROR)
 
 
+def test_lse_and_its_gradient_do_not_depend_on_the_target() -> None:
+    """The sum over all tokens is the same whether the target is hopeless, forbidden or ordinary."""
+    bias_V = torch.zeros(40)
+    bias_V[6], bias_V[7] = -torch.inf, -1e4
+    leaf = random_problem(1, 4, 40).leaf()
+    found = []
+    for target in (5, 6, 7):
+        scores = token_logprobs(*leaf.leaves[:2], torch.tensor([target]), bias=bias_V, return_lse=True)
+        found.append((scores.lse_N.detach(), *torch.autograd.grad(scores.lse_N, leaf.leaves[:2])))
+    for others in found[1:]:
+        for a, b in zip(others, found[0], strict=True):
+            assert torch.allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_no_score_or_gradient_reads_memory_nobody_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deterministic mode fills every new tensor with NaN."""
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
+    torch.use_deterministic_algorithms(True)
+    try:
+        for plan in ("recompute", "cache", "frozen"):
+            problem = random_problem(37, 12, 4099, torch.bfloat16, bias=True).leaf()
+            for part in problem.given[1:]:
+                part.requires_grad_(plan != "frozen")
+            scores = token_logprobs(
+                *problem.leaves[:2], problem.targets_N, bias=problem.bias_V, return_entropy=True, return_lse=True,
+                valid_vocab=4099, plan=plan, softcap=20.0,
+            )  # fmt: skip
+            (scores.logp_N.sum() + scores.lse_N.sum()).backward()
+            made = [leaf.grad for leaf in problem.given if leaf.requires_grad]
+            for tensor in (scores.logp_N, scores.entropy_N, scores.lse_N, *made):
+                assert tensor.isfinite().all()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_a_nan_anywhere_in_the_head_reaches_every_score() -> None:
     problem = random_problem(4, 8, 100)
     problem.weight_VD[99, 3] = torch.nan
@@ -191,6 +226,12 @@ def test_repeated_calls_agree_bit_for_bit() -> None:
         ({"softcap": -1.0}, "softcap must be a positive"),
         ({"plan": "fast"}, "plan 'fast' is not one of"),
         ({"engine": "cuda"}, "engine 'cuda' is not one of"),
+        ({"return_entropy": "yes"}, "return_entropy must be a bool, 'metric' or 'grad', got 'yes'"),
+        ({"cu_seqlens": torch.tensor([0, 3])}, "cu_seqlens must rise within 0..2"),
+        ({"cu_seqlens": torch.tensor([-1, 2])}, "cu_seqlens must rise within 0..2"),
+        ({"cu_seqlens": torch.tensor([0, 2, 1, 2])}, "cu_seqlens must rise within 0..2"),
+        ({"cu_seqlens": torch.tensor([0.0, 2.0])}, "cu_seqlens must be one row of int32 or int64"),
+        ({"cu_seqlens": torch.zeros(0, dtype=torch.long)}, "cu_seqlens must be one row of int32 or int64"),
     ],
 )
 def test_what_does_not_fit_is_refused(change: dict[str, object], message: str) -> None:

@@ -175,6 +175,19 @@ def test_the_op_keeps_its_budgets_on_every_engine(engine: str, dtype: torch.dtyp
             assert distance(a, b) <= budget
 
 
+def test_float16_never_keeps_numerators_in_its_own_range() -> None:
+    """Left to itself the planner took them for a frozen head, and the gradient was wrong by half."""
+    problem = random_problem(40, 33, 63, torch.float16)
+    for frozen in (False, True):
+        leaf, wide = problem.leaf(), problem.double()
+        leaf.weight_VD.requires_grad_(not frozen)
+        (got,) = torch.autograd.grad(
+            token_logprobs(*leaf.leaves[:2], leaf.targets_N, engine="triton").logp_N.sum(), [leaf.hidden_ND]
+        )
+        (true,) = torch.autograd.grad(truth_of(wide).logp_N.sum(), [wide.hidden_ND])
+        assert distance(got, true) <= 3e-3
+
+
 @pytest.mark.parametrize("engine", ["triton", "cublas"])
 def test_every_plan_survives_certain_and_hopeless_targets(engine: str) -> None:
     z_NV = torch.randn(4, 80, generator=torch.Generator().manual_seed(4))
