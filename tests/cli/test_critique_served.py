@@ -1,47 +1,20 @@
 """`cai critique` through a server that fails in every way we know of, poisons prompts, and goes away."""
 
-import asyncio
 import json
 import random
-import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from tests.cli.faulty_server import served
 from tests.cli.process import cai_here
-from tests.engine.fake_server import BEHAVIOURS, FakeServer, answer, running
+from tests.engine.fake_server import BEHAVIOURS, FakeServer, answer
 
-Behave = Callable[[int, dict[str, Any]], str | dict[str, Any]]
 pytestmark = pytest.mark.slow
 QUICK = ("first_wait=0.01", "timeout=10", "attempts=12")
-
-
-@contextmanager
-def served(behave: Behave) -> Iterator[FakeServer]:
-    """A fake server in a thread of its own, while the command runs in this one."""
-    up, loop = threading.Event(), asyncio.new_event_loop()
-    found: list[FakeServer] = []
-    done = asyncio.Event()
-
-    async def serve() -> None:
-        async with running(behave) as fake:
-            found.append(fake)
-            up.set()
-            await done.wait()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
-    thread.start()
-    assert up.wait(10)
-    try:
-        yield found[0]
-    finally:
-        loop.call_soon_threadsafe(done.set)
-        thread.join(10)
 
 
 def critique(fake: FakeServer, folder: Path, count: int, *more: str) -> Any:
