@@ -127,6 +127,10 @@ async def closing(parts: Parts, working: Awaitable[T]) -> T:
 
 def work(job: Job) -> Outcome:
     """Run what is still to do and write every output. Raises as `run_stage` does, and `BudgetSpent` after writing."""
+    from cai.critique.stage import STAGE, plan_identity
+    from cai.store import check_run
+
+    check_run(job.base, job.settings.run, stage=STAGE, known=plan_identity(job.plan))
     announce(job)
     parts = open_parts(job)
     return asyncio.run(closing(parts, work_with(job, parts)))

@@ -9,6 +9,7 @@ import typer
 
 from cai.config.engine import EngineSettings
 from cai.engine.protocol import Engine, TrainableEngine
+from cai.errors import InputError, Where
 
 
 def open_engine(spec: EngineSettings) -> Engine:
@@ -66,8 +67,13 @@ def open_trainable(spec: EngineSettings) -> TrainableEngine:
 
 
 def check_engine(spec: EngineSettings) -> None:
-    """Check a local model's files without loading it, so that no model loads when another one is wrong."""
+    """Check all that can be checked without loading a model, so that none loads when another one is wrong."""
+    if not spec.model:
+        raise InputError("the model's name is empty", "give a folder, a hub name or `tiny`", Where("engine.model"))
     if spec.kind == "openai":
+        from cai.engine.openai import check_server
+
+        check_server(spec.openai)
         return
     from cai.engine.files import find_model, find_template, under_adapter
 
@@ -77,8 +83,12 @@ def check_engine(spec: EngineSettings) -> None:
 
         check_installed()
         find_template(_folder(spec.model), spec.revision)
-    else:
-        find_model(_folder(spec.model), spec.revision)
+        return
+    find_model(_folder(spec.model), spec.revision)
+    if spec.kind == "vllm":
+        from cai.engine.vllm_engine import check_installed
+
+        check_installed()
 
 
 def _folder(model: str) -> str:

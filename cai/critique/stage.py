@@ -17,15 +17,20 @@ VERSION = 1
 
 def identity(parts: Parts, plan: Plan) -> dict[str, object]:
     """Everything a row depends on but the prompt; a run is not resumed with another one."""
+    models = {
+        "draft": parts.draft.fingerprint,
+        "critic": parts.critic.fingerprint,
+        "reviser": parts.reviser.fingerprint,
+    }
+    return {**plan_identity(plan), "models": models}
+
+
+def plan_identity(plan: Plan) -> dict[str, object]:
+    """The part of the identity that is known before a model loads."""
     return {
         "version": VERSION,
         "constitution": plan.constitution.sha,
         "templates": content_id(texts.CRITIQUE_ASK, texts.REVISE_ASK, texts.NO_CHANGE),
-        "models": {
-            "draft": parts.draft.fingerprint,
-            "critic": parts.critic.fingerprint,
-            "reviser": parts.reviser.fingerprint,
-        },
         "seed": plan.seed,
         "rounds": plan.rounds,
         "final_check": plan.final_check,

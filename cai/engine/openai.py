@@ -26,15 +26,20 @@ LETTERS_PER_TOKEN = 4
 def open_openai(spec: EngineSettings, announce: Callable[[str], None]) -> OpenAIEngine:
     """The engine for `spec`; says by `announce` where prompts will go. Raises InputError for an address or key."""
     settings = spec.openai
-    host = _check_address(settings.base_url)
-    key = os.environ.get(settings.key_variable, "")
-    if not key and host.endswith("openai.com"):
-        raise InputError(f"{host} needs a key", f"set the environment variable {settings.key_variable}")
+    host, key = check_server(settings)
     renderer = _renderer(settings) if settings.api == "completions" else None
     announce(f"prompts are sent to {host} (model {spec.model})")
     if key and settings.base_url.startswith("http://") and not _is_local(host):
         announce(f"warning: the key goes to {host} without encryption; use https")
     return OpenAIEngine(spec.model, settings, key, renderer, spec.context_length)
+
+
+def check_server(settings: OpenAISettings) -> tuple[str, str]:
+    """The host and the key. Raises InputError for an address that is not one, or a host that needs a key."""
+    host, key = _check_address(settings.base_url), os.environ.get(settings.key_variable, "")
+    if not key and host.endswith("openai.com"):
+        raise InputError(f"{host} needs a key", f"set the environment variable {settings.key_variable}")
+    return host, key
 
 
 class OpenAIEngine:

@@ -10,7 +10,7 @@ from cai.store.counts import Budget, Counts
 from cai.store.faults import BudgetSpent, Interrupted, StoreError, TooManyErrors
 from cai.store.parquet import batches
 from cai.store.reader import Stored
-from cai.store.run import Run, open_run
+from cai.store.run import Run, check_run, open_run
 from cai.store.stage import run_stage
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Stored",
     "TooManyErrors",
     "batches",
+    "check_run",
     "open_run",
     "run_stage",
 ]

@@ -4,6 +4,9 @@
 # pyright: reportUnknownArgumentType=false
 from __future__ import annotations
 
+import errno
+import json
+import os
 import re
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -88,6 +91,35 @@ def run_folder(base: Path, name: str) -> Path:
     return folder
 
 
+def check_run(base: Path, name: str, *, stage: str, known: Mapping[str, object]) -> None:
+    """Raise what `open_run` would, as far as that can be told before any model loads; nothing is written for it.
+
+    `known` is the part of the stage's identity that needs no model.
+    """
+    folder = run_folder(base, name)
+    if not folder.exists():
+        _check_place(folder)
+        return
+    with holding(folder, note=False):
+        reader = Reader(folder / JOURNAL)
+        stored = reader.identity(stage) if reader.path.is_file() and stage in reader.stages() else None
+        if stored is not None and reader.places(stage):
+            whole = json.loads(stored)
+            part = canonical({key: whole[key] for key in known if key in whole})
+            if part != canonical(known):
+                raise _made_otherwise(name, stage, part, canonical(known))
+
+
+def _check_place(folder: Path) -> None:
+    """Raise StoreError where the folder cannot be made."""
+    above = next(place for place in folder.absolute().parents if place.exists())
+    with naming(folder):
+        if not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f"{above} is a file")
+        if not os.access(above, os.W_OK):
+            raise PermissionError(errno.EACCES, f"no right to write in {above}")
+
+
 @contextmanager
 def open_run(base: Path, name: str, *, stage: str, identity: Mapping[str, object]) -> Generator[Run]:
     """Make or reopen the run `base/name` and hold it while the block lasts.
@@ -114,8 +146,12 @@ def _agree(run: Run, stage: str, identity: str) -> None:
     if stored is None or (stored != identity and not run.reader.places(stage)):
         run.journal.set_identity(stage, identity)
     elif stored != identity:
-        lines = "".join(f"\n  {line}" for line in differences(stored, identity))
-        raise InputError(
-            f"run {run.name!r} holds {stage} rows made with something else:{lines}\n  "
-            f"go on with what it was made with, use another run name, or remove it with `cai runs rm {run.name}`"
-        )
+        raise _made_otherwise(run.name, stage, stored, identity)
+
+
+def _made_otherwise(name: str, stage: str, stored: str, identity: str) -> InputError:
+    lines = "".join(f"\n  {line}" for line in differences(stored, identity))
+    return InputError(
+        f"run {name!r} holds {stage} rows made with something else:{lines}\n  "
+        f"go on with what it was made with, use another run name, or remove it with `cai runs rm {name}`"
+    )

@@ -34,14 +34,14 @@ class Ended:
     imported_torch: bool | None = None
 
 
-def cai(*words: str | Path, cwd: Path) -> Ended:
-    """Run `cai WORDS` in a folder, as a process."""
+def cai(*words: str | Path, cwd: Path, **environment: str) -> Ended:
+    """Run `cai WORDS` in a folder, as a process, with more environment variables."""
     reader, writer = os.pipe()
     command = f'exec "$0" -c "$1" "${{@:2}}" 3>&{writer}'
     with subprocess.Popen(
         ["bash", "-c", command, sys.executable, _CODE, *map(str, words)],
         cwd=cwd,
-        env={**os.environ, **PLAIN},
+        env={**os.environ, **PLAIN, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from cai.records import Usage
+from cai.store import open_run
+from cai.store.row import Row
 from cai.testbed import TINY
 from tests.cli.process import cai
 
@@ -67,6 +70,17 @@ CASES = {
     "setting out of bounds": (nothing, "--max-tokens 0", "--max-tokens"),
     "missing recipe": (nothing, "nowhere.yaml", "nowhere.yaml: no such recipe"),
     "run name": (nothing, "-r ../up", "run name '../up' is not allowed"),
+    "empty model": (nothing, "-p p.jsonl engine.model=''", "the model's name is empty"),
+    "split of a file": (nothing, "-p p.jsonl --split train", "p.jsonl: a file has no splits"),
+    "seed past 64 bits": (nothing, f"-p p.jsonl --seed {2**63}", "--seed: must be less than"),
+    "no key": (nothing, "-p p.jsonl --engine openai", "api.openai.com needs a key; set the environment variable"),
+    "no address": (nothing, "-p p.jsonl --engine openai engine.openai.base_url=here", "is no address: here"),
+    "no key of the critic": (
+        write("r.yaml", "critique: {prompts: p.jsonl, critic: {kind: openai, model: x}}\n"),
+        "r.yaml",
+        "api.openai.com needs a key",
+    ),
+    "no folder for runs": (nothing, "-p p.jsonl --in c.yaml", "c.yaml/critique: cannot write: "),
     "cost without price": (nothing, "--max-cost 1", "give --price-in and --price-out"),
 }
 
@@ -76,8 +90,8 @@ def test_wrong_input_is_one_clear_line(folder, case):
     spoil, words, said = CASES[case]
     spoil(folder)
     before = sorted(folder.rglob("*"))
-    ended = cai("critique", *words.split(), cwd=folder)
-    assert ended.code == 2, ended.err
+    ended = cai("critique", *words.split(), cwd=folder, OPENAI_API_KEY="")
+    assert ended.code == (1 if case == "no folder for runs" else 2), ended.err
     assert said in ended.err
     assert ended.out == ""
     assert all(line.startswith("error: ") for line in ended.err.splitlines())
@@ -90,3 +104,38 @@ def test_every_part_of_a_recipe_is_checked_with_its_line(folder):
     ended = cai("critique", "r.yaml", cwd=folder)
     assert ended.code == 2
     assert "r.yaml:2:" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("vllm", "vLLM is not installed; on a GPU: pip install 'cai[vllm]'; on a CPU: make vllm"),
+        ("ray", "Ray is not installed; pip install 'cai[ray]', or make ray in a checkout"),
+        ("ray:vllm", "Ray is not installed; pip install 'cai[ray]', or make ray in a checkout"),
+    ],
+)
+@pytest.mark.parametrize("part", ["engine", "critic"])
+def test_an_engine_that_is_not_installed_is_told_with_the_command_that_installs_it(folder, kind, said, part):
+    """Also where another part's model could be loaded. Python finds neither of them, as on a machine without."""
+    (folder / "blind").mkdir()
+    (folder / "blind" / "sitecustomize.py").write_text("import sys\nsys.modules.update(vllm=None, ray=None)\n")
+    recipe = f"engine: {{kind: '{kind}'}}" if part == "engine" else f"critique: {{critic: {{kind: '{kind}'}}}}"
+    (folder / "r.yaml").write_text(recipe)
+    ended = cai("critique", "r.yaml", "-p", "p.jsonl", cwd=folder, PYTHONPATH=str(folder / "blind"))
+    assert (ended.code, ended.out, ended.err) == (2, "", f"error: {said}\n")
+    assert not ended.imported_torch
+    assert not (folder / "runs").exists()
+
+
+def test_a_run_that_cannot_go_on_is_refused_before_a_model_loads(folder):
+    identity = {"seed": 0, "models": {"draft": "x"}}
+    with open_run(folder / "runs", "r", stage="critique", identity=identity) as run:
+        run.journal.add("critique", [Row("key", 0, "ok", "{}", "", "", 1, 0.0, Usage())])
+        held = cai("critique", "-p", "p.jsonl", "-r", "r", cwd=folder)
+    assert held.code == 3
+    assert held.err.startswith("error: runs/r: held by process ")
+    other = cai("critique", "-p", "p.jsonl", "-r", "r", "--seed", "1", cwd=folder)
+    assert other.code == 2
+    assert "error:   seed: 0 in the run, 1 now\n" in other.err
+    assert not held.imported_torch
+    assert not other.imported_torch
