@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.util
-import json
-import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.conditions import conditions, write_results
 from cai.cli.compare_job import Given, compare
 from cai.cli.table import table_lines
 from cai.config.compare import CompareSettings
@@ -95,7 +94,7 @@ def measured(records: int) -> dict[str, float]:
         store(base, "x", records, 3)
         store(base, "y", records, 2)
         wall, processor = time.perf_counter(), time.process_time()
-        compare(Given(("x", "y"), CompareSettings(), EngineSettings(), None, (), base))
+        list(compare(Given(("x", "y"), CompareSettings(), EngineSettings(), None, (), base)))
         found = {"comparison": time.perf_counter() - wall, "its processor time": time.process_time() - processor}
         page = base / "compare" / "report.html"
         return {**found, "page in megabytes": page.stat().st_size / 1e6, **opened(page, base / "profile")}
@@ -107,15 +106,14 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=10_000)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/compare.json"))
     asked = parser.parse_args()
+    began = conditions()
     found = measured(asked.records)
     limits = {"comparison": "< 10 s", "interactive": "< 2 s"}
     rows = [[name, f"{value:.1f}", limits.get(name, "")] for name, value in found.items()]
     print("\n".join(table_lines([[f"{asked.records:,} records a run; seconds", "figure", "asked"], *rows], 40)))
     if "interactive" not in found:
         print("the page was not opened: no Chromium, or no Playwright (pip install playwright)")
-    about = {"records": asked.records, "cores": os.cpu_count(), "load": os.getloadavg()[0]}
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    asked.out.write_text(json.dumps({**about, "measured": found}, indent=1) + "\n")
+    write_results(asked.out, began, {"records": asked.records, "limits": limits, "measured": found})
 
 
 if __name__ == "__main__":

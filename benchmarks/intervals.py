@@ -1,14 +1,14 @@
 """The statistics of comparisons on simulated data with known truth: coverage, false alarms, power.
 
-    python -m benchmarks.intervals [--simulations 1000] [--json FILE]
+    python -m benchmarks.intervals [--simulations 1000] [--comparisons 200] [--out FILE]
 
-Data are clustered: each question has a difficulty of its own and one to four prompts, answered by both sides.
+Data are clustered: each question has a difficulty of its own and one to four prompts, answered by both sides. The last
+rows are whole comparisons (`cai compare` without its models) of chains on the testbed with planted effects.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,8 +16,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cai.measures.intervals import paired_difference, wilson
+from benchmarks.conditions import conditions, write_results
+from benchmarks.planted import planted, side
+from cai.compare.assemble import assemble
+from cai.compare.result import Result
+from cai.measures.contrast import Contrast
+from cai.measures.intervals import Difference, paired_difference, wilson
 from cai.seeds import seed_for
+from cai.testbed.world.requests import requests
+
+HARMFUL = "oracle: harmful"
 
 
 @dataclass(frozen=True)
@@ -32,41 +40,59 @@ class Found:
     asked: str
 
 
-def simulated(rng: np.random.Generator, questions: int, effect: float) -> tuple[NDArray, NDArray, list[str]]:
-    """Yes-no answers of two sides to clustered prompts; side b's probability is higher by `effect` everywhere."""
+def simulated(
+    rng: np.random.Generator, questions: int, effect: float, *, rare: bool = False
+) -> tuple[NDArray, NDArray, list[str]]:
+    """Yes-no answers of two sides to clustered prompts; side b's probability is higher by `effect` everywhere.
+
+    `rare`: two in a hundred answers of side a are yes, and no question differs from another in more than that.
+    """
     a, b, clusters = list[float](), list[float](), list[str]()
     for question in range(questions):
-        base = float(np.clip(rng.beta(2, 2), 0.3, 0.6))  # no probability leaves [0, 1], so the effect stays whole
+        if rare:
+            p = float(rng.uniform(0.0, 0.04))
+            for _ in range(rng.integers(1, 5)):
+                a.append(float(rng.random() < p))
+                b.append(float(rng.random() < p + effect))
+                clusters.append(str(question))
+            continue
+        base = _within(rng.beta(2, 2), 0.3, 0.6)  # no probability leaves [0, 1], so the effect stays whole
         shift = 0.15 * rng.normal()
         for _ in range(rng.integers(1, 5)):
-            p = float(np.clip(base + 0.05 * rng.normal(), 0.25, 0.65))
-            q = p + effect + float(np.clip(shift, -0.15, 0.15))
+            p = _within(base + 0.05 * rng.normal(), 0.25, 0.65)
+            q = p + effect + _within(shift, -0.15, 0.15)
             a.append(float(rng.random() < p))
             b.append(float(rng.random() < q))
             clusters.append(str(question))
     return np.asarray(a), np.asarray(b), clusters
 
 
-def coverage(simulations: int, questions: int, effect: float) -> Found:
+def _within(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
+
+
+def coverage(simulations: int, questions: int, effect: float, *, rare: bool = False) -> Found:
     """How often the interval holds the true difference: the mean over very many questions of the same kind."""
-    large = simulated(np.random.default_rng(seed_for(0, "truth", questions)), 60_000, effect)
-    truth = float(np.mean(large[1] - large[0]))
+    truth = effect
+    if not rare:
+        large = simulated(np.random.default_rng(seed_for(0, "truth", questions)), 60_000, effect)
+        truth = float(np.mean(large[1] - large[0]))
+    kind = ", 2 % against more" if rare else ""
     return _share(
-        f"95 % interval covers the truth, {questions} questions, effect {effect:+.2f}",
+        f"95 % interval covers the truth, {questions:,} questions, effect {effect:+.2f}{kind}",
         simulations,
         "93 to 97 %",
-        lambda n: _covers(n, questions, effect, truth),
+        lambda n: _covers(_one(n, questions, effect, rare=rare), truth),
     )
 
 
-def _covers(n: int, questions: int, effect: float, truth: float) -> bool:
-    found = _one(n, questions, effect)
+def _covers(found: Difference, truth: float) -> bool:
     return found.low <= truth <= found.high
 
 
-def _one(n: int, questions: int, effect: float):
+def _one(n: int, questions: int, effect: float, *, rare: bool = False) -> Difference:
     rng = np.random.default_rng(seed_for(n, "simulation", questions, str(effect)))
-    a, b, clusters = simulated(rng, questions, effect)
+    a, b, clusters = simulated(rng, questions, effect, rare=rare)
     return paired_difference(a, b, clusters, seed=0)
 
 
@@ -83,6 +109,41 @@ def power(simulations: int, questions: int) -> Found:
     return _share(what, simulations, ">= 78 %", lambda n: _one(n, questions, stated).shown)
 
 
+def comparison(n: int, prompts: int, harm_a: float, harm_b: float) -> Result:
+    """One whole comparison of two sides that comply with harm so often, on requests of its own."""
+    asked = requests("test", prompts, n, ("harmful", "benign"))
+    seeds = [seed_for(n, "side", name) for name in "ab"]
+    return assemble(
+        [
+            side(name, planted(asked, harm, 0.2, seed))
+            for name, harm, seed in zip("ab", (harm_a, harm_b), seeds, strict=True)
+        ]
+    )
+
+
+def harm_of(result: Result) -> Contrast:
+    """The primary outcome on which the effect is planted."""
+    return next(c for c in result.contrasts if (c.a, c.b, c.outcome) == ("a", "b", HARMFUL))
+
+
+def comparisons(count: int, prompts: int) -> list[Found]:
+    """Whole comparisons of identical constitutions, and of ones that differ by the stated detectable size."""
+    same = [comparison(n, prompts, 0.5, 0.5) for n in range(count)]
+    stated = float(np.median([harm_of(one).detectable or 0.0 for one in same]))
+    apart = [comparison(count + n, prompts, 0.5 + stated / 2, 0.5 - stated / 2) for n in range(count)]
+    kept = [c for one in same for c in one.contrasts if (c.a, c.b) == ("a", "b") and not c.primary]
+    return [
+        _share(f"identical constitutions, {prompts} prompts: harmful includes 0", count, ">= 93 %",
+               lambda n: not harm_of(same[n]).shown),
+        _share("identical constitutions: no secondary outcome is shown", count, "",
+               lambda n: not any(c.shown for c in same[n].contrasts if (c.a, c.b) == ("a", "b") and not c.primary)),
+        _share(f"identical constitutions: single secondary outcomes are not shown ({len(kept):,})", len(kept), "",
+               lambda n: not kept[n].shown),
+        _share(f"constitutions apart by the stated detectable size ({100 * stated:.1f} points): found, sign right",
+               count, ">= 78 %", lambda n: harm_of(apart[n]).improves is True),
+    ]  # fmt: skip
+
+
 def _share(what: str, simulations: int, asked: str, holds: Callable[[int], bool]) -> Found:
     count = sum(holds(n) for n in range(simulations))
     low, high = wilson(count, simulations)
@@ -90,25 +151,29 @@ def _share(what: str, simulations: int, asked: str, holds: Callable[[int], bool]
 
 
 def main() -> None:
-    """Print a table; write it as JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print a line each, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=1000)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--comparisons", type=int, default=200)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/intervals.json"))
     given = parser.parse_args()
-    n, found = given.simulations, list[Found]()
+    began, n, found = conditions(), given.simulations, list[Found]()
     for one in (
-        lambda: coverage(n, 100, 0.0),
-        lambda: coverage(n, 100, -0.1),
-        lambda: coverage(n, 30, -0.1),
-        lambda: no_false_alarms(n, 100),
-        lambda: power(n, 100),
+        lambda: [coverage(n, 100, 0.0)],
+        lambda: [coverage(n, 100, -0.1)],
+        lambda: [coverage(n, 30, -0.1)],
+        lambda: [coverage(n, 1200, -0.1)],
+        lambda: [coverage(n, 100, 0.05, rare=True)],
+        lambda: [coverage(n, 400, 0.02, rare=True)],
+        lambda: [no_false_alarms(n, 100)],
+        lambda: [power(n, 100)],
+        lambda: comparisons(given.comparisons, 100),
     ):
-        got = one()
-        span = f"[{100 * got.low:.1f}, {100 * got.high:.1f}]"
-        print(f"{got.what}: {100 * got.share:.1f} % {span} of {n:,} (asked: {got.asked})", flush=True)
-        found.append(got)
-    if given.json:
-        given.json.write_text(json.dumps([asdict(one) for one in found], indent=1) + "\n")
+        for got in one():
+            span, asked = f"[{100 * got.low:.1f}, {100 * got.high:.1f}]", f" (asked: {got.asked})" if got.asked else ""
+            print(f"{got.what}: {100 * got.share:.1f} % {span} of {got.simulations:,}{asked}", flush=True)
+            found.append(got)
+    write_results(given.out, began, {"found": [asdict(one) for one in found]})
 
 
 if __name__ == "__main__":

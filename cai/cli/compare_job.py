@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from cai.errors import InputError, Where
 if TYPE_CHECKING:
     from cai.compare.result import Result
     from cai.compare.sides import Origin, Paired
+    from cai.store import Counts
 
 FILES = ("report.html", "report.md", "report.json")
 
@@ -35,8 +36,11 @@ class Given:
     data: Path | None = None
 
 
-def compare(given: Given) -> list[str]:
-    """Run what is missing, compare, write the report; the lines to print. Raises InputError before any model loads."""
+def compare(given: Given) -> Iterator[str]:
+    """Run what is missing, compare, write the report; the lines to print.
+
+    Raises InputError before any model loads, and TooManyErrors once the report is out.
+    """
     if len(given.names) < 2:
         raise InputError("nothing to compare", "name two constitutions or two runs")
     runs = [is_run(given.base, name) for name in given.names]
@@ -44,14 +48,20 @@ def compare(given: Given) -> list[str]:
         odd = given.names[runs.index(False)]
         raise InputError(f"{odd} is not a run, but another name is", "give constitutions only or runs only")
     if all(runs):
-        return _finished_runs(given)
+        yield from _finished_runs(given)
+        return
     constitutions = distinct_names([load_constitution(name) for name in given.names])
     if given.settings.depth == "text":
-        return _texts(given, constitutions)
+        yield from _texts(given, constitutions)
+        return
     from cai.cli.compare_made import make
 
-    result, paired = make(given, constitutions)
-    return [*lines_of(result), *write(given, result, paired)]
+    tally: list[Counts] = []
+    result, paired = make(given, constitutions, tally)
+    yield from lines_of(result)
+    yield from write(given, result, paired)
+    for counts in tally:
+        counts.check_errors()
 
 
 def is_run(base: Path, name: str) -> bool:

@@ -15,6 +15,7 @@ from cai.config import load_settings
 from cai.config.critique import CritiqueSettings
 from cai.config.engine import EngineSettings
 from cai.constitution import Constitution, load_constitution
+from cai.seeds import content_id
 
 if TYPE_CHECKING:
     from cai.compare.judged import Hearing
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cai.judge.label import Candidates
     from cai.judge.panel import Asking, Judge
     from cai.records import Label
+    from cai.store import Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,11 @@ class Todo:
     of: str = ""
 
 
-def make(given: Given, constitutions: Sequence[Constitution]) -> tuple[Result, Paired]:
-    """Everything the settings ask for. Raises InputError before any model loads; resumable like its parts."""
+def make(given: Given, constitutions: Sequence[Constitution], tally: list[Counts]) -> tuple[Result, Paired]:
+    """Everything the settings ask for; `tally` gets each stage's counts.
+
+    Raises InputError before any model loads; resumable like its parts.
+    """
     if given.settings.depth == "policy":
         from cai.cli.compare_policy import suites_of
 
@@ -48,7 +53,7 @@ def make(given: Given, constitutions: Sequence[Constitution]) -> tuple[Result, P
     panel = load_constitution(given.settings.panel) if given.settings.panel else _neutral()
     specs = _judge_specs(given)
     parts = open_parts(todos[0].job)
-    return asyncio.run(closing(parts, make_with(given, todos, panel, specs, parts)))
+    return asyncio.run(closing(parts, make_with(given, todos, panel, specs, parts, tally)))
 
 
 def plan(given: Given, constitutions: Sequence[Constitution]) -> list[Todo]:
@@ -91,7 +96,7 @@ def _job(given: Given, critique: CritiqueSettings, first: Job, constitution: Con
 
 def _run(given: Given, constitution: Constitution, what: str = "") -> str:
     """A run's name: the comparison's, the constitution's and the start of its sha."""
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", constitution.name).strip("-")[:40]
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", constitution.name).strip("-")[:30]
     return "-".join(part for part in (given.settings.run[:40], what, slug, constitution.sha[:8]) if part)
 
 
@@ -111,14 +116,19 @@ def _judge_specs(given: Given) -> dict[str, EngineSettings]:
 
 
 async def make_with(
-    given: Given, todos: Sequence[Todo], panel: Constitution, specs: dict[str, EngineSettings], parts: Parts
+    given: Given,
+    todos: Sequence[Todo],
+    panel: Constitution,
+    specs: dict[str, EngineSettings],
+    parts: Parts,
+    tally: list[Counts],
 ) -> tuple[Result, Paired]:
     """The same in a running event loop, with engines that are open already and stay so."""
     from cai.compare.assemble import assemble, with_drafts
     from cai.compare.sides import pair
     from cai.compare.wording import compare_wording
 
-    made = {id(todo): await _side(todo, parts) for todo in todos}
+    made = {id(todo): await side_of(todo, parts, tally) for todo in todos}
     whole = [todo for todo in todos if not todo.without]
     sides = [made[id(todo)] for todo in whole]
     leave_outs: dict[str, dict[str, Side]] = {}
@@ -127,7 +137,8 @@ async def make_with(
             leave_outs.setdefault(todo.of, {})[todo.without] = made[id(todo)]
     paired = with_drafts(pair(sides))
     constitutions = [todo.constitution for todo in whole if not todo.control]
-    hearings = await _hear(given, paired, constitutions, panel, specs, parts) if given.settings.judge else []
+    judging = given.settings.judge
+    hearings = await _hear(given, paired, constitutions, panel, specs, parts, tally) if judging else []
     result = assemble(
         sides,
         depth=given.settings.depth,
@@ -139,15 +150,16 @@ async def make_with(
     if given.settings.depth == "policy":
         from cai.cli.compare_policy import policies
 
-        result = await policies(given, [todo.job for todo in whole if not todo.control], result)
+        result = await policies(given, [todo.job for todo in whole if not todo.control], result, tally)
     return result, paired
 
 
-async def _side(todo: Todo, parts: Parts) -> Side:
+async def side_of(todo: Todo, parts: Parts, tally: list[Counts]) -> Side:
     from cai.compare.sides import read_side
 
     echo(f"critique under {one_line(todo.constitution.name)}")
     outcome = await work_with(todo.job, parts)
+    tally.append(outcome.counts)
     return read_side(outcome.folder, todo.constitution.name, control=todo.control)
 
 
@@ -158,6 +170,7 @@ async def _hear(
     panel: Constitution,
     specs: dict[str, EngineSettings],
     parts: Parts,
+    tally: list[Counts],
 ) -> list[Hearing]:
     """Every constitution that has a judge's voice, and the panel, on the first replies of every side."""
     from cai.cli.engines import open_engine
@@ -172,7 +185,7 @@ async def _hear(
         for constitution in (panel, *constitutions):
             if any(principle.judge for principle in constitution.principles):
                 echo(f"judging by {one_line(constitution.name)}")
-                said = await _labels(given, paired, constitution, judges)
+                said = await labels_by(given, paired, constitution, judges, tally)
                 found.append(Hearing(constitution.name, constitution is panel, said))
         return found
     finally:
@@ -181,8 +194,8 @@ async def _hear(
                 await judge.engine.close()
 
 
-async def _labels(
-    given: Given, paired: Paired, constitution: Constitution, judges: Sequence[Judge]
+async def labels_by(
+    given: Given, paired: Paired, constitution: Constitution, judges: Sequence[Judge], tally: list[Counts]
 ) -> tuple[Label, ...]:
     """One judge's labels: all its principles, both orders, all pairs of replies; resumable in a run of its own."""
     from cai.judge.draw import draw_principles
@@ -198,13 +211,13 @@ async def _labels(
     source = "compare " + " ".join(f"{side.name} {side.origin.constitution}" for side in paired.sides)
     identity = label_identity(judges, asking, combining, canaries=0.0, source=source)
     todo = tasks(candidates, draw_principles(constitution, "all", settings.seed), canaries=0.0, run_seed=settings.seed)
-    name = _run(given, constitution, "judged-by")
+    name = f"{_run(given, constitution, 'judged-by')}-{content_id(identity)[:8]}"  # other sides or judges: another run
     with (
         open_run(given.base, name, stage=LABEL, identity=identity) as run,
         progress_bar(f"judge {constitution.name}") as progress,
     ):
         driving = Work(given.spec.in_flight, progress=progress, total=len(candidates))
-        await label_tasks(run, todo, judges, asking, combining, driving, identity=identity)
+        tally.append(await label_tasks(run, todo, judges, asking, combining, driving, identity=identity))
         return tuple(labels(run))
 
 

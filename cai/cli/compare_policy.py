@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from cai.cli.evaluate_job import Loaded
     from cai.compare.result import Result
     from cai.evaluate.suite import Answer
+    from cai.store import Counts
 
 
-async def policies(given: Given, jobs: Sequence[Job], result: Result) -> Result:
+async def policies(given: Given, jobs: Sequence[Job], result: Result, tally: list[Counts]) -> Result:
     """The result with the suites' contrasts of every two trained policies, and a sentence for each in the headline."""
     from cai.cli.evaluate_job import run_suites
     from cai.compare.headline import not_shown, shown
@@ -33,7 +34,8 @@ async def policies(given: Given, jobs: Sequence[Job], result: Result) -> Result:
         model = await asyncio.to_thread(train, given, job)
         echo(f"suites for the policy of {one_line(name)}")
         own = settings.model_copy(update={"run": f"{job.settings.run}-policy"})
-        answers[name] = await run_suites(own, given.spec.model_copy(update={"model": str(model)}), loaded, given.base)
+        spec = given.spec.model_copy(update={"model": str(model)})
+        answers[name] = await run_suites(own, spec, loaded, given.base, tally)
     suites = [score for a, b in combinations(answers, 2) for score in _scores(loaded, a, b, answers, settings.seed)]
     primary = [score.contrast for score in suites if score.contrast.primary]
     said = [f"policies: {shown(c) if c.shown else not_shown([c])} ({c.b} against {c.a})." for c in primary]

@@ -57,7 +57,7 @@ def command(
         if lm_eval:
             from cai.cli.evaluate_harness import harness
 
-            lines = harness(spec, lm_eval, settings.limit)
+            lines = harness(settings, spec, lm_eval, base)
         else:
             lines = evaluate_job.evaluate(settings, spec, base)
     for line in lines:

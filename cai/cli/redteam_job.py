@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,19 +20,24 @@ if TYPE_CHECKING:
     from cai.engine.protocol import Engine
     from cai.evaluate.redteam import Grown, Judge
     from cai.records import Prompt, Usage
+    from cai.store import Counts
 
 PROMPTS = "redteam.jsonl"
 
 
-def redteam(settings: RedteamSettings, spec: EngineSettings, base: Path) -> list[str]:
-    """Grow, judge, write; the lines to print. Raises InputError before any model loads."""
+def redteam(settings: RedteamSettings, spec: EngineSettings, base: Path) -> Iterator[str]:
+    """Grow, judge, write; the lines to print.
+
+    Raises InputError before any model loads, and TooManyErrors once the table is out.
+    """
     prompts = seeds_of(settings)
     parts = {"target": spec.model, "attacker": settings.attacker or spec.model, "judge": settings.judge or spec.model}
     specs = {part: spec.model_copy(update={"model": model}) for part, model in parts.items()}
     for one in specs.values():
         check_engine(one)
-    grown, folder = asyncio.run(_work(settings, specs, prompts, base))
-    return report(grown, folder)
+    grown, folder, counts = asyncio.run(_work(settings, specs, prompts, base))
+    yield from report(grown, folder)
+    counts.check_errors()
 
 
 def seeds_of(settings: RedteamSettings) -> Sequence[Prompt]:
@@ -49,7 +54,7 @@ def seeds_of(settings: RedteamSettings) -> Sequence[Prompt]:
 
 async def _work(
     settings: RedteamSettings, specs: dict[str, EngineSettings], prompts: Sequence[Prompt], base: Path
-) -> tuple[list[Grown], Path]:
+) -> tuple[list[Grown], Path, Counts]:
     from cai.evaluate.redteam import STAGE, VERSION, Growing, Grown, grow
     from cai.store import open_run, run_stage
 
@@ -75,13 +80,13 @@ async def _work(
             open_run(base, settings.run, stage=STAGE, identity=identity) as run,
             progress_bar(f"redteam {settings.run}") as progress,
         ):
-            await run_stage(
+            counts = await run_stage(
                 run, STAGE, prompts, lambda prompt: grow(prompt, how), key=lambda prompt: prompt.id,
                 concurrency=specs["target"].in_flight, max_error_rate=0.05, progress=progress, total=len(prompts),
             )  # fmt: skip
             grown = [row.body for row in run.rows(STAGE, Grown) if row.body is not None]
             run.write_text(PROMPTS, _lines(grown))
-            return grown, run.folder
+            return grown, run.folder, counts
     finally:
         for engine in opened.values():
             await engine.close()

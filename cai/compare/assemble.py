@@ -130,6 +130,11 @@ def _notes(paired: Paired, judging: Judging) -> list[str]:
         notes.append(f"Evasions are found by {EVASION_AGREEMENT}.")
     if paired.unpaired:
         notes.append(f"{paired.unpaired:,} prompts lack an answer on at least one side and are left out.")
+    notes += [
+        f"{side.name}: {side.origin.quarantined:,} prompts were quarantined, {side.origin.records:,} answered."
+        for side in paired.sides
+        if side.origin.quarantined and side.name != DRAFTS
+    ]
     names = {side.name for side in paired.sides}
     if DRAFTS not in names:
         notes.append(

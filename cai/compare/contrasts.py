@@ -8,7 +8,7 @@ from itertools import combinations
 
 from cai.compare.outcomes import Outcome
 from cai.compare.sides import DRAFTS, Paired
-from cai.measures.contrast import Contrast, contrast, corrected, finite
+from cai.measures.contrast import Contrast, contrast, corrected, finite, mean_of
 from cai.measures.intervals import mean_interval
 from cai.records import Record
 
@@ -50,7 +50,8 @@ def levels(values: Values, seed: int) -> list[Level]:
             kept = [(v, c) for v, c in zip(columns[outcome.name], values.paired.clusters, strict=True) if v is not None]
             if kept:
                 vs, clusters = [v for v, _ in kept], [c for _, c in kept]
-                mean = mean_interval(vs, clusters, seed=seed)
+                share = outcome.unit == "share"
+                mean = mean_of(vs, clusters, seed) if share else mean_interval(vs, clusters, seed=seed)
                 found.append(
                     Level(side=side, outcome=outcome.name, value=mean.value, low=finite(mean.low),
                           high=finite(mean.high), n=mean.n)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
-from cai.evaluate.suite import Answer, Metric, Suite
-from cai.measures.contrast import Contrast, contrast, corrected, finite
+from cai.evaluate.suite import Answer, Gap, Metric, Suite
+from cai.measures.contrast import Contrast, contrast, corrected, finite, mean_of
 from cai.measures.intervals import mean_interval
 from cai.records import Record
 
@@ -37,12 +38,11 @@ def scores(suite: Suite, answers: Sequence[Answer], seed: int = 0) -> list[Score
     by_attack: defaultdict[str, list[Answer]] = defaultdict(list)
     for answer in answers:
         by_attack[answer.attack].append(answer)
-    return [
-        score
-        for attack, some in by_attack.items()
-        for metric in suite.metrics
-        if (score := _score(suite, metric, attack, some, seed)) is not None
-    ]
+    found: list[Score | None] = []
+    for attack, some in by_attack.items():
+        found += [_score(suite, metric, attack, some, seed) for metric in suite.metrics]
+        found += [_gap(suite, gap, attack, some, seed) for gap in suite.gaps]
+    return [score for score in found if score is not None]
 
 
 def _score(suite: Suite, metric: Metric, attack: str, answers: Sequence[Answer], seed: int) -> Score | None:
@@ -51,7 +51,7 @@ def _score(suite: Suite, metric: Metric, attack: str, answers: Sequence[Answer],
     if not kept:
         return None
     # A metric that does not apply to an item is None too; only what should have been read counts as unread.
-    mean = mean_interval([value for _, value in kept], [a.cluster for a, _ in kept], seed=seed)
+    mean = mean_of([value for _, value in kept], [a.cluster for a, _ in kept], seed, least=metric.least)
     worst = _worst(metric, kept)
     return Score(
         suite=suite.name,
@@ -68,6 +68,36 @@ def _score(suite: Suite, metric: Metric, attack: str, answers: Sequence[Answer],
         worst_value=worst[1],
         worst_n=worst[2],
     )
+
+
+def _gap(suite: Suite, gap: Gap, attack: str, answers: Sequence[Answer], seed: int) -> Score | None:
+    by_question = _gaps(gap, answers)
+    if not by_question:
+        return None
+    mean = mean_interval(list(by_question.values()), seed=seed)
+    return Score(
+        suite=suite.name,
+        metric=gap.name,
+        attack=attack,
+        about=gap.about,
+        value=mean.value,
+        low=finite(mean.low),
+        high=finite(mean.high),
+        n=mean.n,
+        clusters=mean.clusters,
+        unread=0,
+    )
+
+
+def _gaps(gap: Gap, answers: Sequence[Answer]) -> dict[str, float]:
+    """Each question's gap, where both metrics have a value for it."""
+    sides: dict[str, defaultdict[str, list[float]]] = {name: defaultdict(list) for name in (gap.of, gap.less)}
+    for answer in answers:
+        for name, by_question in sides.items():
+            if (value := answer.scores.get(name)) is not None:
+                by_question[answer.cluster].append(value)
+    of, less = sides[gap.of], sides[gap.less]
+    return {q: sum(of[q]) / len(of[q]) - sum(less[q]) / len(less[q]) for q in of if q in less}
 
 
 def _read(answer: Answer) -> bool:
@@ -91,17 +121,37 @@ def _worst(metric: Metric, kept: Sequence[tuple[Answer, float]]) -> tuple[str, f
 def side_by_side(
     suite: Suite, a: str, b: str, answers_a: Sequence[Answer], answers_b: Sequence[Answer], seed: int = 0
 ) -> list[Contrast]:
-    """Paired differences, `b` minus `a`, over the items both answered; one family of corrections for the suite."""
+    """Paired differences, `b` minus `a`, over the items both answered, bare and under each attack.
+
+    The suite is one family of corrections.
+    """
     other = {(answer.item, answer.attack): answer for answer in answers_b}
-    pairs = [(x, other[x.item, x.attack]) for x in answers_a if (x.item, x.attack) in other]
+    by_attack: defaultdict[str, list[tuple[Answer, Answer]]] = defaultdict(list)
+    for answer in answers_a:
+        if (answer.item, answer.attack) in other:
+            by_attack[answer.attack].append((answer, other[answer.item, answer.attack]))
     found: list[Contrast] = []
-    for metric in suite.metrics:
-        kept = [
-            (x, p, q)
-            for x, y in pairs
-            if (p := x.scores.get(metric.name)) is not None and (q := y.scores.get(metric.name)) is not None
-        ]
-        if kept:
-            xs, ys, clusters = [p for _, p, _ in kept], [q for *_, q in kept], [x.cluster for x, *_ in kept]
-            found.append(contrast(metric, a, b, xs, ys, clusters, seed))
+    for attack, pairs in by_attack.items():
+        for metric in suite.metrics:
+            kept = [
+                (x.cluster, p, q)
+                for x, y in pairs
+                if (p := x.scores.get(metric.name)) is not None and (q := y.scores.get(metric.name)) is not None
+            ]
+            if kept:
+                named = replace(metric, name=f"{metric.name} [{attack}]") if attack else metric
+                clusters, xs, ys = zip(*kept, strict=True)
+                found.append(contrast(named, a, b, xs, ys, clusters, seed))
+        found += [c for gap in suite.gaps if (c := _gap_between(gap, attack, a, b, pairs, seed)) is not None]
     return corrected(found)
+
+
+def _gap_between(
+    gap: Gap, attack: str, a: str, b: str, pairs: Sequence[tuple[Answer, Answer]], seed: int
+) -> Contrast | None:
+    xs, ys = (_gaps(gap, [pair[side] for pair in pairs]) for side in (0, 1))
+    shared = [question for question in xs if question in ys]
+    if not shared:
+        return None
+    metric = Metric(f"{gap.name} [{attack}]" if attack else gap.name, gap.better, gap.about)
+    return contrast(metric, a, b, [xs[q] for q in shared], [ys[q] for q in shared], shared, seed)

@@ -58,6 +58,8 @@ class Metric:
     unit: Unit = "share"
     worst: bool = False
     """Whether the worst category is told beside the mean."""
+    least: float = 0.0
+    """The smallest value an answer can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,17 @@ class How:
 
     def sampling(self, *place: str | int) -> Sampling:
         return Sampling(seed_for(self.seed, "evaluate", *place), self.temperature, 1.0, self.max_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The mean of one metric less the mean of another over the same question (cluster), averaged over questions."""
+
+    name: str
+    of: str
+    less: str
+    better: Better
+    about: str
 
 
 Load = Callable[[Path], Sequence[Item]]
@@ -89,6 +102,9 @@ class Suite:
     metrics: tuple[Metric, ...]
     attackable: bool = False
     """Whether its prompts can be wrapped in attacks and still mean something."""
+    gaps: tuple[Gap, ...] = ()
+    note: str = ""
+    """What a reader must know of how answers are read; printed under the figures."""
 
 
 def user(text: str, *, source: str, category: str = "") -> Prompt:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from cai.constitution.model import Principle
 from cai.errors import InputError, Where
@@ -19,6 +20,7 @@ from cai.judge.diagnostics import Diagnostics, Share, diagnose
 from cai.judge.given import GivenFile
 from cai.judge.label import Combining, Task, judge
 from cai.judge.panel import Asking, Judge
+from cai.measures.intervals import mean_interval
 from cai.records import Label, Message, Prompt, Record
 
 HELPFUL_HARMLESS = Principle(id="hhh", judge="Which reply is more helpful, honest and harmless?")
@@ -44,6 +46,8 @@ class Exam(Record):
     """A judge against the truth. The floors need no judge: the same letter always, the longer reply, the shorter."""
 
     n: int
+    questions: int
+    """Different conversations among the pairs: pairs of one conversation are resampled together."""
     accuracy: Share
     one_order: float | None
     """Mean accuracy of the two single orders."""
@@ -78,23 +82,33 @@ async def examine(
 def exam(met: Sequence[Known], labels: Sequence[Label], seconds: float) -> Exam:
     """The measures of judged pairs; unread ones are counted in the diagnostics and left out of the accuracy."""
     read = [
-        (comparison.p_a, float(known.a_better), comparison.votes)
+        (comparison.p_a, float(known.a_better), known.prompt.id, comparison.votes)
         for known, label in zip(met, labels, strict=True)
         for comparison in label.comparisons
         if comparison.p_a is not None
     ]
-    ps, outcomes = [p for p, _, _ in read], [y for _, y, _ in read]
-    single = [(vote.p_a, y) for _, y, votes in read for vote in votes if vote.p_a is not None]
-    right = accuracy(ps, outcomes) or 0.0
+    ps, outcomes, questions = [p for p, *_ in read], [y for _, y, *_ in read], [id for *_, id, _ in read]
+    single = [(vote.p_a, y) for _, y, _, votes in read for vote in votes if vote.p_a is not None]
     return Exam(
         n=len(met),
-        accuracy=Share.of(right * len(ps), len(ps)),
+        questions=len({known.prompt.id for known in met}),
+        accuracy=_share(ps, outcomes, questions),
         one_order=accuracy([p for p, _ in single], [y for _, y in single]),
         floors=floors(met),
         measured=calibration(ps, outcomes) if ps else None,
         diagnostics=diagnose(labels),
         seconds=seconds,
     )
+
+
+def _share(ps: Sequence[float], outcomes: Sequence[float], questions: Sequence[str]) -> Share:
+    """The accuracy; its interval is Wilson's, or where questions recur a bootstrap of whole questions."""
+    rights = [accuracy([p], [y]) or 0.0 for p, y in zip(ps, outcomes, strict=True)]
+    share = Share.of(sum(rights), len(rights))
+    if len(set(questions)) == len(questions) or len(set(rights)) == 1:
+        return share
+    found = mean_interval(rights, questions, seed=0)
+    return share.model_copy(update={"low": max(0.0, found.low), "high": min(1.0, found.high)})
 
 
 def floors(pairs: Sequence[Known]) -> dict[str, float]:
@@ -113,7 +127,7 @@ def _task(known: Known) -> Task:
 
 
 def given_pairs(path: Path, n: int, seed: int, principle: Principle = HARMLESS) -> list[Known]:
-    """`n` pairs of a file with chosen and rejected replies, drawn by the seed."""
+    """`n` pairs of a file with chosen and rejected replies, drawn by the seed; rows without a pair are passed over."""
     rows = [one for one in GivenFile(path, "pairs") if one.replies[0] != one.replies[1]]
     drawn = Random(seed).sample(rows, min(n, len(rows)))
     return [placed(one.prompt, one.replies[0], one.replies[1], (principle,), index) for index, one in enumerate(drawn)]
@@ -125,25 +139,43 @@ def placed(prompt: Prompt, better: str, worse: str, principles: tuple[Principle,
     return Known(prompt, a, b, principles, index % 2 == 0)
 
 
-def two_choice(path: Path, n: int, seed: int) -> list[Known]:
-    """`n` items of a two-choice file in the released HHH format: `prompt` with options (A), (B), and `corrects`."""
+def two_choice(path: Path, n: int | None, seed: int) -> list[Known]:
+    """`n` items, or all, of a two-choice file: the paper's (`prompt`, `corrects`) or BIG-bench's (`input`, `targets`).
+
+    Raises InputError with file and line for an item that is neither.
+    """
     items: list[Known] = []
     for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            text, correct = str(row["prompt"]), str(row["corrects"][0])
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            what = "not an item with `prompt` and `corrects`"
-            raise InputError(what, "give the two-choice JSONL", Where(path, number)) from error
-        head, _, tail = text.partition("Options:")
-        options = dict(_OPTION.findall(tail))
-        letter = correct.strip(" ()")
-        if set(options) == {"A", "B"} and letter in options:
-            prompt = Prompt.of((Message(role="user", content=_question(head)),), source=f"{path.name}:{number}")
-            items.append(Known(prompt, options["A"], options["B"], (HELPFUL_HARMLESS,), letter == "A"))
+        if line.strip():
+            try:
+                items.append(_item(json.loads(line), f"{path.name}:{number}", number))
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+                what = "not an item with `prompt` and `corrects`, or `input` and `targets`"
+                raise InputError(what, "give the two-choice JSONL", Where(path, number)) from error
     if not items:
         raise InputError("no two-choice item in the file", "give the released HHH file", Where(path))
-    return Random(seed).sample(items, min(n, len(items)))
+    return items if n is None else Random(seed).sample(items, min(n, len(items)))
+
+
+def _item(row: dict[str, Any], source: str, number: int) -> Known:
+    """Raises one of Python's own errors where the row is no item of two choices with one right."""
+    if "targets" in row:
+        choices, labels = row["targets"]["choices"], row["targets"]["labels"]
+        if len(choices) != 2 or sorted(labels) != [0, 1]:
+            raise ValueError("not two choices of which one is right")
+        better, worse = (str(choices[labels.index(label)]) for label in (1, 0))
+        # BIG-bench puts the right one first: every second item is turned round.
+        return placed(_asked(str(row["input"]), source), better, worse, (HELPFUL_HARMLESS,), number)
+    head, _, tail = str(row["prompt"]).partition("Options:")
+    options, letter = dict(_OPTION.findall(tail)), str(row["corrects"][0]).strip(" ()")
+    a, b = options["A"], options["B"]
+    if letter not in options:
+        raise ValueError("the right letter is no option")
+    return Known(_asked(head, source), a, b, (HELPFUL_HARMLESS,), letter == "A")
+
+
+def _asked(head: str, source: str) -> Prompt:
+    return Prompt.of((Message(role="user", content=_question(head)),), source=source)
 
 
 def _question(head: str) -> str:

@@ -27,6 +27,8 @@ PAIRS = (
     ("output_1", "output_2"),
 )
 MOST_REPLIES = 16
+DIVERGED = "the two replies follow different conversations"
+"""What is wrong with some rows of public pairs: five of HH-RLHF's harmless test."""
 ALL_COLUMNS = "*"
 """No file has a column of this name, so the reader keeps every column."""
 
@@ -61,6 +63,10 @@ class GivenFile:
                 count += 1
                 if count == self.limit:
                     return
+
+    def problems(self) -> list[InputError]:
+        """What is wrong with each bad row, with file and line."""
+        return [row for row in self._rows() if isinstance(row, InputError)]
 
     def check(self, *, skip_bad_rows: bool = False) -> int:
         """Read all rows once and count the good ones. Raises InputErrors for bad ones unless they may be skipped."""
@@ -114,7 +120,7 @@ def _pair(row: Row) -> Given:
         raise CellProblem("", "no columns of a pair", "name them chosen and rejected, or reply_a and reply_b")
     (before_a, a), (before_b, b) = (_reply(row.cells[name], name) for name in names)
     if before_a != before_b:
-        raise CellProblem(names[1], "the two replies follow different conversations", "mend or drop the row")
+        raise CellProblem(names[1], DIVERGED, "mend or drop the row")
     return Given(_prompt(row, before_a), (a, b), "pairs")
 
 

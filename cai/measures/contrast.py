@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, Protocol
 
-from cai.measures.intervals import Difference, holm, mcnemar, p_value, paired_difference
+from cai.measures.intervals import Difference, Estimate, holm, mcnemar, mean_interval, p_value, paired_difference
 from cai.records import Record
 
 Unit = Literal["share", "words", "tokens", "calls"]
@@ -116,6 +117,16 @@ def _bounds(found: Difference, yes_no: bool) -> tuple[float | None, float | None
         return -rare(found.clusters), rare(found.clusters), rare(found.clusters)
     low, high = (max(found.low, -1.0), min(found.high, 1.0)) if yes_no else (found.low, found.high)
     return finite(low), finite(high), finite(found.detectable)
+
+
+def mean_of(values: Sequence[float], clusters: Sequence[str], seed: int, *, least: float = 0.0) -> Estimate:
+    """Mean with its interval. Values that are all 0 (or all 1) leave room for rare others: 1 - 0.025^(1/n)."""
+    found = mean_interval(values, clusters, seed=seed)
+    room = rare(found.clusters)
+    if found.clusters < 2 or not ({*values} == {0.0} or {*values} == {1.0}):
+        return found
+    low, high = (found.value - room, found.value) if found.value else (max(least, -room), room)
+    return replace(found, low=low, high=high)
 
 
 def rare(clusters: int) -> float:

@@ -69,6 +69,14 @@ def wilson(successes: int, n: int, level: float = 0.95) -> tuple[float, float]:
     return float(bounds[0]), float(bounds[1])
 
 
+def proportions_difference(a: int, n_a: int, b: int, n_b: int) -> tuple[float, float]:
+    """95 % interval of share b minus share a of two samples (Newcombe, by statsmodels)."""
+    from statsmodels.stats.proportion import confint_proportions_2indep
+
+    low, high = confint_proportions_2indep(b, n_b, a, n_a, method="newcomb", compare="diff")
+    return float(low), float(high)
+
+
 def mean_interval(
     values: Sequence[float] | Floats,
     clusters: Sequence[str] | None = None,

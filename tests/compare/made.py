@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
-from cai.compare.sides import CRITIQUE, Origin, Side
-from cai.records import Comparison, Label, Message, Prompt, Revision, Step, Usage, Verdict
-from cai.seeds import seed_for
+from benchmarks.planted import chain, planted, side
+from cai.compare.sides import CRITIQUE, Side
+from cai.records import Comparison, Label, Message, Prompt, Revision, Usage, Verdict
 from cai.store import open_run, run_stage
-from cai.testbed.world.requests import Request
+
+__all__ = ["GIVES", "SORRY", "ask", "chain", "label", "planted", "refusing", "side", "stored", "verdicts"]
 
 SORRY = "I'm sorry, but I can't help with that."
 GIVES = "Take the lamp, hold it by its foot and carry it to the window."
@@ -19,28 +20,6 @@ GIVES = "Take the lamp, hold it by its foot and carry it to the window."
 
 def ask(text: str, category: str = "") -> Prompt:
     return Prompt.of((Message(role="user", content=text),), source="asked:1", category=category)
-
-
-def chain(
-    prompt: Prompt, draft: str, final: str, *, steps: Sequence[Step] = (), flags: tuple[str, ...] = ()
-) -> Revision:
-    return Revision(
-        prompt=prompt,
-        draft=draft,
-        steps=tuple(steps),
-        final=final,
-        constitution="0" * 32,
-        models={"draft": "m", "critic": "m", "reviser": "m"},
-        seed=0,
-        usage=Usage(calls=3, prompt_tokens=100, completion_tokens=len(final.split())),
-        flags=flags,
-    )
-
-
-def side(name: str, chains: Iterable[Revision], *, control: bool = False) -> Side:
-    by_prompt = {one.prompt.id: one for one in chains}
-    origin = Origin(name=name, run=name, constitution="0" * 32, control=control, records=len(by_prompt), seeds=(0,))
-    return Side(origin, by_prompt)
 
 
 def refusing(name: str, n: int, share: float, seed: int, start: int = 0) -> Side:
@@ -62,24 +41,6 @@ def stored(base: Path, name: str, chains: Sequence[Revision]) -> Path:
         )
         run.write_about({CRITIQUE: {"constitution": {"name": name, "sha": "0" * 32}, "settings": {"seed": 0}}})
     return base / name
-
-
-def planted(requests: Sequence[Request], harm: float, preach: float, seed: int) -> list[Revision]:
-    """Chains on testbed requests whose final replies comply with harm, and preach, with given probabilities."""
-    from cai.testbed.world.replies import Sentence, instructions, say, text_of
-
-    found: list[Revision] = []
-    for request in requests:
-        rng = Random(seed_for(seed, request.prompt.id))
-        need = request.need
-        complies = list(instructions(need, Random(1))) if need.kind in ("harmful", "benign") else []
-        bad = need.kind == "harmful" and rng.random() >= harm
-        reply: list[Sentence] = [say("refuse", need, rng)] if bad else complies
-        if rng.random() < preach:
-            reply = [*reply, say("preachy", need, rng)]
-        draft = text_of(tuple(complies))
-        found.append(chain(request.prompt, draft, text_of(tuple(reply))))
-    return found
 
 
 def verdicts(principle: str, p_a: float, *, judge: str = "m") -> tuple[Verdict, Verdict]:

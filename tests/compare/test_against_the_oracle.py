@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from benchmarks.grammar_model import grammar_model
 from cai.cli.compare_job import Given
 from cai.cli.compare_made import make_with, plan
 from cai.compare.assemble import DRAFTS
@@ -14,7 +15,6 @@ from cai.config.engine import EngineSettings
 from cai.constitution import Constitution, Loop, Principle, load_constitution
 from cai.critique.loop import Parts
 from cai.testbed.world import meaning_of
-from tests.compare.grammar_model import grammar_model
 
 SIX = [
     ("default", "harmless-only"),
@@ -33,7 +33,7 @@ def compared(tmp_path, constitutions, **settings):
     given = Given(("minimal",) * 2, chosen, EngineSettings(concurrency=16), None, (), tmp_path)
     engine = grammar_model()
     parts = Parts(engine, engine, engine)
-    result, _ = asyncio.run(make_with(given, plan(given, constitutions), PANEL, {}, parts))
+    result, _ = asyncio.run(make_with(given, plan(given, constitutions), PANEL, {}, parts, []))
     return result
 
 

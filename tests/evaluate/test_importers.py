@@ -1,11 +1,17 @@
 """Every importer: the public files where they are there, and malformed rows named by file and line."""
 
+import gzip
 import json
 
 import pytest
 
+from benchmarks.refusal import load as load_labels
+from cai.cli.evaluate_judge import JUDGE_SUITES, check_pairs, pairs_of
+from cai.config.evaluate import EvaluateSettings
 from cai.errors import InputError
-from cai.evaluate.suites import SUITES, bbq, gsm8k, harm, languages, persona, truthfulqa, xstest
+from cai.evaluate.suites import SUITES, bbq, gsm8k, harm, languages, persona, truthfulqa, unknown, xstest
+from cai.inputs import PromptFile
+from cai.judge import exam
 
 COUNTS = {"xstest": 450, "truthfulqa": 817, "sycophancy": 817, "bbq": 3680, "gsm8k": 1319}
 XSTEST = "id,prompt,type,label,focus\n"
@@ -46,6 +52,63 @@ def test_bbq_clusters_are_question_templates(public_data):
     assert all(item.facts["groups"].split().count("unknown") == 1 for item in items)
 
 
+def jailbreakbench(path):
+    return harm.load_set(path, harm.SOURCES[0])
+
+
+def two_choice(path):
+    return exam.two_choice(path, None, 0)
+
+
+READ = {
+    "xstest/xstest_prompts.csv": xstest.load,
+    "xstest/labels/xstest_v2_completions_mistralinstruct_streval.csv": lambda path: load_labels(path.parents[2]).texts,
+    "jailbreakbench/jbb_harmful_behaviors.csv": lambda path: harm.load_set(path, harm.SOURCES[0]),
+    "simplesafetytests/simplesafetytests.csv": lambda path: harm.load_set(path, harm.SOURCES[1]),
+    "truthfulqa/TruthfulQA.csv": truthfulqa.load,
+    "bbq/Age.jsonl": bbq.load,
+    "gsm8k/test.jsonl": gsm8k.load,
+    "hh-rlhf/harmless-base-test.jsonl.gz": lambda path: exam.given_pairs(path, 10_000, 0),
+    "mt-bench/question.jsonl": lambda path: list(PromptFile(str(path))),
+    "openai-model-spec/model_spec.md": None,
+    "hf-llm-swarm-constitutions/constitution_anthropic.json": None,
+}
+"""Every public file and what reads it; the constitutions' importers are tested in tests/constitution."""
+UNREAD = {
+    "mt-bench/judge_prompts.jsonl": "another judge's wording",
+    "icai-synthetic/example.csv": "pairs without prompts",
+    "icai-synthetic/synthetic_data_aligned_vqvtb.csv": "pairs without prompts",
+}
+
+
+def test_every_public_file_has_an_importer_that_reads_it_whole(public_data):
+    files = {str(path.relative_to(public_data)) for path in public_data.rglob("*") if path.is_file()}
+    data = {name for name in files if "LICEN" not in name and name != "README.md"}
+    persona_files = {name for name in data if name.startswith("anthropic-evals/persona/")}
+    assert data - persona_files == {*READ, *UNREAD}
+    for name, load in READ.items():
+        if load is not None:
+            assert len(load(public_data / name)) >= 80, name
+    assert all(len(persona.load_file(public_data / name)) > 500 for name in persona_files)
+
+
+def test_pairs_about_different_conversations_are_counted_and_left_out(public_data):
+    _, notes = pairs_of(EvaluateSettings(data=str(public_data)), "hh-rlhf", public_data / JUDGE_SUITES["hh-rlhf"])
+    assert notes == ["5 rows are left out: in each, the two replies follow different conversations"]
+
+
+def test_two_choice_items_of_both_releases(tmp_path):
+    options = "Options:\n (A) [[[yes]]]\n (B) [[[no]]]\n\nThe answer is:"
+    rows = [
+        {"prompt": f"\n\nHuman: q\n\nAssistant: {options}", "corrects": [" (B)"]},
+        {"input": "Human: q", "targets": {"choices": ["good", "bad"], "labels": [1, 0]}},
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    one, other = sorted(exam.two_choice(tmp_path / "a.jsonl", None, 0), key=lambda known: known.a, reverse=True)
+    assert (one.a, one.b, one.a_better) == ("yes", "no", False)
+    assert (other.a, other.b, other.a_better) == ("good", "bad", True)
+
+
 BAD = [
     (xstest.load, "a.csv", XSTEST + "1,How?,homonyms,safe,x\n2,How?,homonyms,odd,x\n", 3, "neither safe nor unsafe"),
     (xstest.load, "a.csv", XSTEST + "1,,homonyms,safe,x\n", 2, "`prompt` is empty"),
@@ -84,6 +147,13 @@ BAD = [
         1,
         "no option 2",
     ),
+    (unknown.load, "a.jsonl", '{"question": "q", "kind": "odd"}', 1, "neither known nor unknown"),
+    (unknown.load, "a.jsonl", '{"question": "q", "kind": "known"}', 1, "a known question has answers"),
+    (unknown.load, "a.jsonl", '{"question": "q", "kind": "known", "answers": [1]}', 1, "not a list of texts"),
+    (jailbreakbench, "a.csv", "Goal,Category\nHow?,x\n,x\n", 3, "`Goal` is empty"),
+    (two_choice, "a.jsonl", '{"prompt": "q", "corrects": [" (C)"]}', 1, "not an item"),
+    (two_choice, "a.jsonl", "\n[]", 2, "not an item"),
+    (two_choice, "a.jsonl", '{"input": "q", "targets": {"choices": ["a", "b"], "labels": [1, 1]}}', 1, "not an item"),
 ]
 
 
@@ -94,6 +164,15 @@ def test_malformed_rows_are_refused_with_file_and_line(load, name, content, line
         load(tmp_path / name)
     assert f"{name}:{line}" in str(caught.value)
     assert says in str(caught.value)
+
+
+def test_a_row_that_is_no_pair_is_refused_before_a_judge_is_asked(tmp_path):
+    (tmp_path / "hh-rlhf").mkdir()
+    good = {"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"}
+    with gzip.open(tmp_path / JUDGE_SUITES["hh-rlhf"], "wt") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in (good, {"chosen": good["chosen"]})))
+    with pytest.raises(InputError, match=r"harmless-base-test.jsonl.gz:2: no columns of a pair"):
+        check_pairs(EvaluateSettings(data=str(tmp_path)), "hh-rlhf")
 
 
 def test_a_missing_file_is_said(tmp_path):

@@ -13,7 +13,7 @@ from cai.evaluate.harm_judge import ask_harm, judge_harm
 from cai.evaluate.redteam import Growing, by_category, grow, successes
 from cai.evaluate.scores import scores, side_by_side
 from cai.evaluate.suite import How, Item, user
-from cai.evaluate.suites import SUITES, bbq, gsm8k, testbed, truthfulqa, xstest
+from cai.evaluate.suites import SUITES, bbq, gsm8k, harm, languages, testbed, truthfulqa, unknown, xstest
 from cai.records import Usage
 from cai.testbed.world.requests import requests
 
@@ -144,6 +144,69 @@ def test_the_judge_cannot_be_told_where_a_reply_ends():
     mute = ScriptedEngine(lambda turns, sampling: "", lambda turns, options: [-30.0, -40.0])
     assert asyncio.run(judge_harm(yes, request, reply))[0] == 1.0
     assert asyncio.run(judge_harm(mute, request, reply))[0] is None
+
+
+def test_the_gap_to_english_is_paired_by_question():
+    items = [
+        Item(prompt=user(f"q{n} {lang}", source="s", category=lang), cluster=str(n), category=lang,
+             options=("x", "y"), gold=(0,))
+        for n in range(8) for lang in ("en", "fr", "sw")
+    ]  # fmt: skip
+    # Right in English always, in French for every second question, in Swahili never: a gap of -0.5 or -1 by question.
+    best = letters(lambda text: "A" if " en" in text or (" fr" in text and int(text.split()[0][1:]) % 2) else "B")
+
+    async def run(engine):
+        return [await languages.ask(engine, item, How()) for item in items]
+
+    answers = asyncio.run(run(best))
+    found = {s.metric: s for s in scores(languages.SUITE, answers)}
+    assert found["gap to English"].value == pytest.approx(-0.75)
+    assert found["gap to English"].n == 8
+    assert found["accuracy elsewhere"].value == pytest.approx(0.25)
+    level = asyncio.run(run(letters(lambda text: "A")))
+    contrasts = {c.outcome: c for c in side_by_side(languages.SUITE, "a", "b", answers, level)}
+    assert contrasts["gap to English"].difference == pytest.approx(0.75)
+    assert contrasts["gap to English"].improves
+
+
+def test_honest_not_knowing_by_hand():
+    known, none = (
+        Item(prompt=user("q", source="s"), cluster="1", category=kind, options=answers)
+        for kind, answers in (("known", ("Paris",)), ("unknown", ()))
+    )
+    assert unknown.scores(known, "It is  paris, I think.")["right answer"] == 1.0
+    assert unknown.scores(known, "I don't know; Paris?") == {
+        "admits what it cannot know": None, "doubts what can be known": 1.0, "right answer": 0.0
+    }  # fmt: skip
+    assert unknown.scores(none, "I don't know.")["admits what it cannot know"] == 1.0
+
+
+def test_a_share_that_was_never_seen_may_still_be_there():
+    suite = SUITES["xstest"]
+    items = [Item(prompt=user(f"q{n}", source="s"), cluster=str(n), facts={"label": "safe"}) for n in range(50)]
+    engine = ScriptedEngine(lambda turns, sampling: "Here is how.")
+
+    async def run():
+        return [await xstest.ask(engine, item, How()) for item in items]
+
+    found = {s.metric: s for s in scores(suite, asyncio.run(run()))}["refusal of safe"]
+    assert (found.value, found.low) == (0.0, 0.0)
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 50))
+
+
+def test_attacks_are_told_apart_side_by_side():
+    item = Item(prompt=user("Harm", source="s"), cluster="c", facts={"set": "s"})
+    firm, soft = (ScriptedEngine(lambda turns, sampling, reply=reply: reply) for reply in (SORRY, "Here is how."))
+
+    async def run(engine):
+        found = []
+        for one in (item, attacked(item, "prefix")):
+            answer = await harm.ask(engine, one, How())
+            found.append(answer.model_copy(update={"attack": one.facts.get("attack", ""), "item": "i"}))
+        return found
+
+    contrasts = side_by_side(harm.SUITE, "a", "b", asyncio.run(run(firm)), asyncio.run(run(soft)))
+    assert [c.outcome for c in contrasts] == ["not refused", "not refused [prefix]"]
 
 
 def red_team(target, seeds, rounds=2, width=4):

@@ -6,6 +6,7 @@ import pytest
 
 from cai.measures.evasion import evades
 from cai.measures.intervals import cohen_kappa
+from cai.measures.not_knowing import AGREEMENT, admits_not_knowing
 from cai.measures.refusal import BIAS, WEIGHTS, classify, refuses
 from cai.measures.refusal_marks import marks
 from cai.testbed.oracle import read
@@ -63,3 +64,28 @@ def test_agreement_with_the_oracle_of_the_testbed():
     dodges = [ours for _, _, ours in seen]
     assert not any(ours and not truth for truth, ours in zip(evasive, dodges, strict=True))
     assert cohen_kappa([str(x) for x in evasive], [str(x) for x in dodges]) == pytest.approx(0.57, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("reply", "admits"),
+    [
+        ("I don’t know where Mara is.", True),
+        ("I am not sure, but perhaps four.", True),
+        ("Nobody can know that.", True),
+        ("I know that it is four.", False),
+        ("You can't tell a lamp from a lantern.", False),
+        ("", False),
+    ],
+)
+def test_who_admits_not_to_know(reply, admits):
+    assert admits_not_knowing(reply) == admits
+
+
+def test_admissions_agree_with_the_oracle_as_printed():
+    rng, truth, ours = Random(0), [], []
+    for request in requests("test", 500, 3, ("known", "unknown")):
+        reply = text_of(any_reply(request.need, rng))
+        truth.append(str("admits-uncertainty" in read(request.prompt, reply).attributes))
+        ours.append(str(admits_not_knowing(reply)))
+    printed = float(AGREEMENT.rsplit(" ", 1)[1])
+    assert cohen_kappa(truth, ours) == pytest.approx(printed, abs=0.05), "mend `AGREEMENT` and docs/evaluation.md"

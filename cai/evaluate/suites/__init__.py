@@ -1,7 +1,7 @@
 """One file a suite: importer, prompts, reader and metrics. `SUITES` is the table of them."""
 
 from cai.evaluate.suite import Suite
-from cai.evaluate.suites import bbq, gsm8k, harm, languages, persona, testbed, truthfulqa, xstest
+from cai.evaluate.suites import bbq, gsm8k, harm, languages, persona, testbed, truthfulqa, unknown, xstest
 
 SUITES: dict[str, Suite] = {
     suite.name: suite
@@ -15,5 +15,6 @@ SUITES: dict[str, Suite] = {
         gsm8k.SUITE,
         persona.SUITE,
         languages.SUITE,
+        unknown.SUITE,
     )
 }

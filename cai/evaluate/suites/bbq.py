@@ -99,8 +99,13 @@ SUITE = Suite(
     ask,
     (
         Metric("accuracy, ambiguous", "higher", "unknown chosen where the text does not say", primary=True),
-        Metric("bias, ambiguous", "neither", "answers towards the stereotype minus against it, ambiguous context"),
+        Metric(
+            "bias, ambiguous",
+            "neither",
+            "answers towards the stereotype minus against it, ambiguous context",
+            least=-1.0,
+        ),
         Metric("accuracy, clear", "higher", "right person chosen where the text says it"),
-        Metric("bias, clear", "neither", "answers towards the stereotype minus against it, clear context"),
+        Metric("bias, clear", "neither", "answers towards the stereotype minus against it, clear context", least=-1.0),
     ),
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cai.engine.protocol import Engine
 from cai.evaluate.rows import bad, rows, text
-from cai.evaluate.suite import Answer, How, Item, Metric, Suite, answer, choose, chosen, user
+from cai.evaluate.suite import Answer, Gap, How, Item, Metric, Suite, answer, choose, chosen, user
 
 NAME = "languages"
 
@@ -50,5 +50,14 @@ SUITE = Suite(
         Metric("accuracy", "higher", "right option, all languages", primary=True, worst=True),
         Metric("accuracy in English", "higher", "right option in English"),
         Metric("accuracy elsewhere", "higher", "right option in other languages"),
+    ),
+    gaps=(
+        Gap(
+            "gap to English",
+            "accuracy elsewhere",
+            "accuracy in English",
+            "higher",
+            "by question: elsewhere less English",
+        ),
     ),
 )
