@@ -34,7 +34,7 @@ def list_shipped() -> None:
         typer.echo(f"  {name:<18} {', '.join(ids)}")
 
 
-@app.command()
+@app.command(short_help="Write a small constitution to go on from.")
 def new(
     name: Annotated[str, typer.Argument(help="The constitution's name: letters, digits, `-` and `_`.")],
     out: Out = None,
@@ -48,7 +48,7 @@ def new(
     _write(path, new_text(name, file=str(path)))
 
 
-@app.command()
+@app.command(short_help="Report every problem with its place and what to do.")
 def check(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Constitutions or families of principles.")],
     evaluation: Annotated[
@@ -116,7 +116,7 @@ def show(
         typer.echo(line)
 
 
-@app.command()
+@app.command(short_help="Compare two constitutions by what they mean.")
 def diff(
     old: Annotated[str, typer.Argument(help="A constitution's file or name.")],
     new: Annotated[str, typer.Argument(help="The one to compare it with.")],
@@ -135,7 +135,7 @@ def diff(
             typer.echo(line)
 
 
-@app.command("import")
+@app.command("import", short_help="Make a constitution from another format.")
 def import_(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files that together make one constitution.")],
     name: Annotated[str, typer.Option("-n", "--name", help="The new constitution's name.")] = "imported",
@@ -161,7 +161,7 @@ def import_(
         _write(out, text)
 
 
-@app.command()
+@app.command(short_help="Write the JSON Schema for editors.")
 def schema(
     family: Annotated[bool, typer.Option("--family", help="The schema of a family of principles instead.")] = False,
     out: Out = None,

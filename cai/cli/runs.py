@@ -23,7 +23,7 @@ _HEADS = ("run", "stage", "state", "ok", "quarantined", "calls", "tokens", "time
 _WORDS = 3  # columns of words, which line up left; numbers line up right
 
 
-@app.command("list")
+@app.command("list", short_help="A line for each stage of each run.")
 def list_runs(base: Path = _BASE) -> None:
     """One line per stage of every run, one per comparison: state, counts, model calls, tokens, time, size."""
     from cai.store import StoreError
@@ -44,7 +44,7 @@ def list_runs(base: Path = _BASE) -> None:
         typer.echo(line)
 
 
-@app.command()
+@app.command(short_help="One run: what it was made with, faults, files.")
 def show(name: str, base: Path = _BASE) -> None:
     """One run: its stages, what they were made with, why records were quarantined, its files. Or a comparison."""
     from cai.store.listing import files, find_folder, look_at
@@ -67,7 +67,7 @@ def show(name: str, base: Path = _BASE) -> None:
         typer.echo(f"  {line}")
 
 
-@app.command()
+@app.command(short_help="Let quarantined records be tried again.")
 def retry(name: str, base: Path = _BASE) -> None:
     """Forget a run's quarantined records, so that the same command as before tries them again."""
     from cai.store.listing import find_run, forget_quarantined
@@ -76,7 +76,7 @@ def retry(name: str, base: Path = _BASE) -> None:
     typer.echo(f"{count:,} records are to be tried again: give the command that made {name}" if count else "none")
 
 
-@app.command()
+@app.command(short_help="Remove runs for good.")
 def rm(
     names: list[str],
     yes: bool = typer.Option(False, "--yes", "-y", help="Do not ask."),

@@ -107,7 +107,10 @@ def find_constitution(path_or_name: Path | str) -> Path:
     looks_like_path = isinstance(path_or_name, Path) or path.suffix or len(path.parts) > 1
     if looks_like_path or path.exists():
         return path
-    near = did_you_mean(text, shipped)
+    written = next(
+        (file for file in (Path(f"{text}.yaml"), Path("constitution", f"{text}.yaml")) if file.is_file()), ""
+    )
+    near = f"did you mean the file `{written}`?" if written else did_you_mean(text, shipped)
     remedy = near or f"name a file, or one of {', '.join(shipped)}"
     raise InputError(f"there is no constitution `{text}`", remedy)
 

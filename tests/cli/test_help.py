@@ -24,6 +24,11 @@ def test_every_command_is_listed(tmp_path):
     assert all(f"  {command} " in listed for command in COMMANDS)
 
 
+@pytest.mark.parametrize("group", ["constitution", "runs"])
+def test_no_command_of_a_group_is_described_in_half_a_sentence(tmp_path, group):
+    assert "..." not in cai(group, "--help", cwd=tmp_path, COLUMNS="80").out.partition("Commands:")[2]
+
+
 def test_an_unknown_command_is_wrong_input(tmp_path):
     ended = cai("critic", cwd=tmp_path)
     assert ended.code == 2

@@ -206,6 +206,9 @@ def test_names_and_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         load_constitution("none.yaml")
     monkeypatch.chdir(write(tmp_path, "name: x\nprinciples: [a]\n", "mine").parent)
     assert load_constitution("mine").name == "x"
+    write(tmp_path, "name: y\nprinciples: [a]\n", "constitution/ours.yaml")
+    with pytest.raises(InputError, match=r"did you mean the file `constitution/ours\.yaml`\?"):
+        load_constitution("ours")
 
 
 def test_every_problem_of_a_family_is_reported_though_one_item_does_not_fit(tmp_path: Path) -> None:
