@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cai.kernels import scored_tokens, token_logprobs
-from tests.kernels.problems import LOGP_ERROR, random_problem, truth
+from cai.kernels import candidate_logprobs, scored_tokens, token_logprobs
+from cai.kernels.logit_map import LogitMap
+from tests.kernels.problems import LOGP_ERROR, Problem, distance, random_problem, truth, truth_of
 
 SIZES = {
     "n": st.integers(1, 20),
@@ -70,3 +73,66 @@ def test_entropy_is_never_below_zero_where_one_other_token_has_all() -> None:
     problem.hidden_ND.mul_(30.0)
     scores = token_logprobs(problem.hidden_ND, problem.weight_VD, problem.targets_N, return_entropy=True)
     assert (scores.entropy_N >= 0).all()
+
+
+LAYOUTS = {
+    "dense": lambda matrix: matrix,
+    "transposed": lambda matrix: matrix.T.contiguous().T,
+    "stepped": lambda matrix: torch.empty(2 * len(matrix) + 1, 3 * matrix.shape[1])[1::2, ::3].to(matrix).copy_(matrix),
+    "misaligned": lambda matrix: torch.cat([matrix.new_zeros(1), matrix.flatten()])[1:].view(matrix.shape),
+}
+GRADIENT = {torch.float64: 1e-10, torch.float32: 1e-4, torch.bfloat16: 1e-2, torch.float16: 3e-3}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    **SIZES,
+    dtype=st.sampled_from(list(GRADIENT)),
+    layouts=st.tuples(st.sampled_from(list(LAYOUTS)), st.sampled_from(list(LAYOUTS))),
+    plan=st.sampled_from(["auto", "recompute", "cache", "frozen"]),
+    logit_map=st.builds(
+        LogitMap, st.sampled_from([1.0, 0.5]), st.sampled_from([None, 5.0]), st.sampled_from([1.0, 0.7])
+    ),
+    bias=st.booleans(),
+    padding=st.integers(0, 9),
+    rows=st.lists(st.integers(0, 2**16), max_size=30),
+)
+def test_any_call_agrees_with_the_reference(
+    n: int, depth: int, vocab: int, seed: int, dtype: torch.dtype, layouts: tuple[str, str], plan: str,
+    logit_map: LogitMap, bias: bool, padding: int, rows: list[int],
+) -> None:  # fmt: skip
+    """Dtype, layout, plan, logit map, bias, padding of the head and repeated rows in every combination."""
+    made = random_problem(n, depth, vocab + padding, dtype, bias=bias, seed=seed)
+    hidden, weight = (LAYOUTS[name](matrix) for name, matrix in zip(layouts, made.leaves[:2], strict=True))
+    row_index = torch.tensor(rows, dtype=torch.long) % n
+    problem = replace(made, hidden_ND=hidden, weight_VD=weight, targets_N=(7 * row_index + seed) % vocab)
+    problem = replace(problem, logit_map=logit_map, valid_vocab=vocab)
+    frozen, plan = plan == "frozen", "auto" if (plan, dtype) == ("cache", torch.float16) else plan
+    wide = problem.double()
+    for leaf in problem.given:
+        leaf.requires_grad_(leaf is problem.hidden_ND or not frozen)
+    ends = torch.tensor([0, len(rows) // 3, len(rows)])
+    got = token_logprobs(
+        problem.hidden_ND, problem.weight_VD, problem.targets_N, row_index=row_index, return_entropy=True,
+        return_lse=True, cu_seqlens=ends, plan=plan, **problem.settings,
+    )  # fmt: skip
+    expected = truth_of(wide, row_index=row_index, cu_seqlens=ends)
+    for a, b in zip(got, expected, strict=True):
+        assert torch.allclose(a.double(), b, rtol=1e-6, atol=1e-4)
+    assert (got.logp_N <= 0).all()
+    upstream_N = torch.linspace(-2.0, 3.0, len(rows))
+    leaves = [leaf for leaf in problem.given if leaf.requires_grad]
+    mine = torch.autograd.grad((got.logp_N * upstream_N).sum(), leaves)
+    for a, b in zip(mine, torch.autograd.grad((expected.logp_N * upstream_N).sum(), wide.given), strict=False):
+        assert a.dtype == dtype
+        assert distance(a, b) <= GRADIENT[dtype] or b.abs().max() < 1e-6
+    check_candidates(problem, wide, row_index)
+
+
+def check_candidates(problem: Problem, wide: Problem, row_index: torch.Tensor) -> None:
+    """Three candidates, the first of them twice."""
+    ids = torch.stack([problem.targets_N, problem.targets_N, problem.targets_N * 0], dim=1)
+    got = candidate_logprobs(problem.hidden_ND, problem.weight_VD, ids, row_index=row_index, **problem.settings)
+    for k in range(3):
+        expected = truth_of(replace(wide, targets_N=ids[:, k]), row_index=row_index).logp_N
+        assert torch.allclose(got[:, k].double(), expected, rtol=1e-6, atol=1e-4)
