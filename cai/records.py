@@ -171,7 +171,10 @@ class Label(Record):
     seed: int
     usage: Usage
     flags: tuple[str, ...] = ()
-    """`one_reply` where all replies were equal and nothing was judged, `unread` where no comparison could be read."""
+    """`one_reply` where fewer than two different replies were left and nothing was judged, `unread` where no comparison
+    could be read."""
+    left_out: dict[str, int] = {}
+    """Replies that were not judged, by reason: empty, truncated, identical."""
 
 
 class Pair(Record):

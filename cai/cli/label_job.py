@@ -213,10 +213,11 @@ async def _label(job: Job, judges: list[Judge]) -> tuple[Counts, list[str], Diag
     from cai.store import BudgetSpent, open_run
 
     source, canaries = job.source, job.settings.canaries
-    fingerprint = source.fingerprint if source else SAMPLES
+    keep = job.settings.keep_truncated
+    fingerprint = source.fingerprint if source else f"{SAMPLES}, truncated too" if keep else SAMPLES
     identity = label_identity(judges, job.asking, job.combining, canaries=canaries, source=fingerprint)
     with open_run(job.base, job.settings.run, stage=LABEL, identity=identity) as run:
-        todo = tasks_of(job, source.open() if source else sampled(run))
+        todo = tasks_of(job, source.open() if source else sampled(run, keep_truncated=keep))
         total = source.count if source else run.states(SAMPLES)["ok"]
         try:
             with _work(job, LABEL, total, list(job.judges.values())) as driving:

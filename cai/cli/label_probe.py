@@ -43,8 +43,8 @@ async def _few(job: Job, policy: Engine | None, judges: list[Judge]) -> tuple[li
 
 
 async def _candidates(job: Job, policy: Engine | None) -> tuple[list[Candidates], Usage]:
-    from cai.judge.label import Candidates
     from cai.judge.sampling import sample
+    from cai.judge.stage import usable
     from cai.records import Usage
 
     if job.source is not None:
@@ -58,7 +58,7 @@ async def _candidates(job: Job, policy: Engine | None) -> tuple[list[Candidates]
             for prompt in islice(job.asked.prompts, PROBED)
         )
     )
-    found = [Candidates(one.prompt, one.replies, "samples", one.policy) for one in drawn]
+    found = [usable(one, keep_truncated=settings.keep_truncated) for one in drawn]
     return found, sum((one.usage for one in drawn), Usage())
 
 

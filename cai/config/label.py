@@ -48,6 +48,8 @@ class LabelSettings(Settings):
     """Sample from the likeliest tokens that make up this share."""
     max_tokens: int = Field(default=256, ge=1)
     """Most tokens of a reply."""
+    keep_truncated: bool = False
+    """Judge sampled replies too that were cut at `max_tokens`: by default they are left out and counted."""
     judges: tuple[EngineSettings, ...] = ()
     """The models that judge, where it is not the engine's."""
     mode: Mode = "logprob"

@@ -49,6 +49,8 @@ class Diagnostics(Record):
 
     prompts: int
     one_reply: int
+    left_out: dict[str, int]
+    """Replies that were not judged, by reason: empty, truncated, identical."""
     comparisons: int
     unread_comparisons: int
     pairs: int
@@ -96,6 +98,7 @@ class _Sums:
 
     prompts: int = 0
     one_reply: int = 0
+    left_out: Counter[str] = field(default_factory=Counter[str])
     comparisons: int = 0
     unread_comparisons: int = 0
     half_read: int = 0
@@ -114,6 +117,7 @@ class _Sums:
     def add(self, label: Label, plan: Plan, min_margin: float) -> None:
         self.prompts += 1
         self.one_reply += "one_reply" in label.flags
+        self.left_out.update(label.left_out)
         self.usage += label.usage
         for comparison in label.comparisons:
             self._add_comparison(comparison)
@@ -184,6 +188,7 @@ def diagnose(
     found = Diagnostics(
         prompts=sums.prompts,
         one_reply=sums.one_reply,
+        left_out=dict(sorted(sums.left_out.items())),
         comparisons=sums.comparisons,
         unread_comparisons=sums.unread_comparisons,
         pairs=len(sums.entropies),

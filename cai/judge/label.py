@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from cai.config.label import Inconsistent, Panel, Plan, Principles
@@ -37,6 +37,8 @@ class Task:
     provenance: str
     policy: str = ""
     canary: bool = False
+    left_out: Mapping[str, int] = field(default_factory=dict[str, int])
+    """How many replies were left out before, by reason."""
 
     @property
     def key(self) -> str:
@@ -69,19 +71,23 @@ class Candidates:
     replies: tuple[str, ...]
     provenance: str
     policy: str = ""
+    left_out: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 def tasks(candidates: Iterable[Candidates], draw: Draw, *, canaries: float, run_seed: int) -> Iterator[Task]:
     """A task per candidate set, in order: equal replies once, principles drawn, canaries chosen."""
     for position, given in enumerate(candidates):
         chance = Random(seed_for(run_seed, "canary", given.prompt.id)).random()
+        replies = tuple(dict.fromkeys(given.replies))
+        same = len(given.replies) - len(replies)
         yield Task(
             prompt=given.prompt,
-            replies=tuple(dict.fromkeys(given.replies)),
+            replies=replies,
             principles=draw(given.prompt),
             provenance=given.provenance,
             policy=given.policy,
             canary=canaries > 0.0 and (position < SURE_CANARIES or chance < canaries),
+            left_out={**given.left_out, **({"identical": same} if same else {})},
         )
 
 
@@ -107,6 +113,7 @@ async def judge(task: Task, judges: Sequence[Judge], asking: Asking, combining: 
         seed=asking.seed,
         usage=judged.usage + spent,
         flags=tuple(flags),
+        left_out=dict(task.left_out),
     )
 
 

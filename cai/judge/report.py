@@ -15,6 +15,8 @@ MOST_LINES = 12
 def diagnostics_lines(found: Diagnostics, *, seconds: float = 0.0) -> Iterator[str]:
     """The whole block, one measure a line; `seconds` is the stage's wall time, 0 where it should not be told."""
     yield f"prompts {found.prompts:,}, of which {found.one_reply:,} with one distinct reply, not judged"
+    if found.left_out:
+        yield "replies left out: " + ", ".join(f"{count:,} {reason}" for reason, count in found.left_out.items())
     yield f"comparisons {found.comparisons:,}, unread {found.unread_comparisons:,}; pairs written {found.pairs:,}"
     yield (
         f"verdicts {found.verdicts:,}: unread {share(found.unread)}, cannot tell {share(found.cannot_tell)}, "

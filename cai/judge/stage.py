@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from cai.seeds import content_id
 from cai.store import Budget, Counts, Run, run_stage
 
 SAMPLES, LABEL = "samples", "label"
-VERSION = 1
+VERSION = 2
 """Changes whenever the same settings would give other rows, for a reason that nothing else in the identity shows."""
 
 
@@ -128,11 +129,23 @@ async def label_tasks(
     )
 
 
-def sampled(run: Run) -> Iterator[Candidates]:
+def sampled(run: Run, *, keep_truncated: bool = False) -> Iterator[Candidates]:
     """The run's own samples; quarantined prompts are passed over."""
     for stored in run.rows(SAMPLES, Samples):
         if stored.body is not None:
-            yield Candidates(stored.body.prompt, stored.body.replies, "samples", stored.body.policy)
+            yield usable(stored.body, keep_truncated=keep_truncated)
+
+
+def usable(samples: Samples, *, keep_truncated: bool) -> Candidates:
+    """The replies that can be judged: neither empty nor, unless they are to be kept, cut at the most tokens."""
+    cut = samples.truncated or (False,) * len(samples.replies)
+    why = [
+        "empty" if not reply.strip() else "truncated" if truncated and not keep_truncated else ""
+        for reply, truncated in zip(samples.replies, cut, strict=True)
+    ]
+    kept = tuple(reply for reply, reason in zip(samples.replies, why, strict=True) if not reason)
+    left_out = Counter(reason for reason in why if reason)
+    return Candidates(samples.prompt, kept, "samples", samples.policy, left_out)
 
 
 def given(file: GivenFile) -> Iterator[Candidates]:

@@ -24,7 +24,7 @@ HELD_OUT = "tests.cli.rl_rewards:short"
 RECIPE = f"""
 critique: {{split: train, limit: 8, rounds: 1, max_tokens: 40}}
 sft: {{max_steps: 2, batch_size: 4, micro_batch: 4, eval_share: 0.0}}
-label: {{split: train, limit: 6, max_tokens: 6, canaries: 0.0}}
+label: {{split: train, limit: 6, max_tokens: 6, keep_truncated: true, canaries: 0.0}}
 reward: {{max_steps: 2, batch_size: 4, micro_batch: 4, eval_share: 0.0}}
 grpo:
   steps: 3

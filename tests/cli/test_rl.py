@@ -79,6 +79,7 @@ def rounds(model: Path, folder: Path, *more: str) -> Ended:
         f"judge_model={model}",
         "label.samples=4",
         "label.max_tokens=12",
+        "label.keep_truncated=true",
         "label.canaries=0",
     ]
     words += ["reward.max_steps=1", "reward.eval_share=0", "grpo.steps=1", "grpo.rollout.prompts_per_step=2"]

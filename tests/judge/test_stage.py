@@ -11,8 +11,9 @@ from cai.engine.scripted import ScriptedEngine
 from cai.errors import InputError
 from cai.judge.label import Candidates
 from cai.judge.panel import Asking
-from cai.judge.stage import LABEL, revised
-from cai.records import Label, Revision, Usage
+from cai.judge.report import diagnostics_lines
+from cai.judge.stage import LABEL, revised, usable
+from cai.records import Label, Revision, Samples, Usage
 from cai.store import open_run
 from tests.judge.shown import judging, prompt, saying
 from tests.judge.small_stage import EXPORTS, PROMPTS, dying, faulty, reply, run
@@ -116,6 +117,19 @@ def test_nothing_read_is_its_own_flag_and_no_pair(tmp_path: Path) -> None:
     assert stored.body.flags == ("unread",)
     assert stored.body.comparisons[0].p_a is None
     assert stored.body.comparisons[0].votes[0].raw == "Hm."
+
+
+def test_empty_cut_and_repeated_replies_are_left_out_and_counted(tmp_path: Path) -> None:
+    drawn = Samples(
+        prompt=PROMPTS[1], replies=("one", " ", "another one", "cut in the mid", "one"), policy="p", temperature=1.0,
+        seed=0, truncated=(False, False, False, True, False),
+    )  # fmt: skip
+    assert usable(drawn, keep_truncated=True).replies == ("one", "another one", "cut in the mid", "one")
+    given = usable(drawn, keep_truncated=False)
+    assert (given.replies, given.policy, given.provenance) == (("one", "another one", "one"), "p", "samples")
+    _, found = run(tmp_path, candidates=[given])
+    assert (found.pairs, found.left_out) == (1, {"empty": 1, "identical": 1, "truncated": 1})
+    assert "replies left out: 1 empty, 1 identical, 1 truncated" in "\n".join(diagnostics_lines(found))
 
 
 def test_revisions_are_marked_as_what_they_are(tmp_path: Path) -> None:
