@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+import threading
 
 import typer
 
 from cai.cli.terminal import plain
 from cai.errors import CaiError
 
+INTERRUPTED = 130
 COMMANDS = {
     "demo": "Run the whole pipeline on the testbed with the built-in tiny model.",
     "constitution": "Write, check, show, compare and import constitutions.",
@@ -64,6 +67,7 @@ def top(version: bool = typer.Option(False, "--version", help="Print the version
 
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 above an error threshold, 2 wrong input, 3 run is held, 130 interrupted."""
+    _interrupt_on_sigterm()
     try:
         called = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
         build(called)()
@@ -72,3 +76,20 @@ def main() -> None:
         for line in str(error).splitlines() or [type(error).__name__]:
             typer.echo(f"error: {plain(line)}", err=True)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _say_interrupted()
+        sys.exit(INTERRUPTED)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # typer's own way to leave on Ctrl-C
+            _say_interrupted()
+        raise
+
+
+def _interrupt_on_sigterm() -> None:
+    """Let SIGTERM do what Ctrl-C does, also while a model loads; a stage that runs handles both itself."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _say_interrupted() -> None:
+    typer.echo("error: interrupted; what was finished is stored; resumable: same command", err=True)

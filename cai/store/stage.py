@@ -83,15 +83,20 @@ class _Pass(Generic[T]):
             _cancel(chains)
             await asyncio.gather(*chains, return_exceptions=True)
             await writer.close()
-        if self.reason is None:
+        if self._went_through:
             self._settle_places()
         self._end()
         if self.reason is not None:
             raise self.reason
         return self.counts
 
+    @property
+    def _went_through(self) -> bool:
+        """Whether every item was looked at. A spent budget ends with files, so that the places must be right."""
+        return self.reason is None or isinstance(self.reason, BudgetSpent)
+
     def _feed(self, items: Iterable[T]) -> Iterator[tuple[int, str, T]]:
-        """The records still to do, with their position; ends early once there is a reason to stop."""
+        """The records still to do, with their position; none any more once there is a reason to stop."""
         seen: set[str] = set()
         for position, item in enumerate(items):
             key = self.key(item)
@@ -102,11 +107,12 @@ class _Pass(Generic[T]):
                 if self.unseen.pop(key) != position:
                     self.moved.append((position, key))
                 continue
-            if self.budget and not self.budget.allows(self.counts):
+            if self.reason is None and self.budget and not self.budget.allows(self.counts):
                 self._stop(BudgetSpent(self.budget.spent(self.counts)))
-            if self.reason is not None:
+            if self.reason is None:
+                yield position, key, item
+            elif not self._went_through:
                 return
-            yield position, key, item
 
     async def _chain(self, feed: Iterator[tuple[int, str, T]], writer: Writer) -> None:
         """Take one record after the other until there are no more."""

@@ -1,13 +1,19 @@
 """`cai critique` and `cai demo` as a user runs them, with small real models."""
 
+import contextlib
 import hashlib
+import io
 import json
 import os
+import pty
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -28,26 +34,109 @@ def exports(folder: Path) -> list[str]:
     return [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names]
 
 
-def test_a_run_killed_in_the_middle_and_resumed_with_other_concurrency_exports_the_same_bytes(model, tmp_path):
-    words = ["critique", "-m", str(model), "--limit", "24", "--max-tokens", "12", "-r", "r"]
-    whole = cai_here(*words, cwd=tmp_path)
+CODE = "import sys; sys.argv[0] = 'cai'; from cai.cli import main; main()"
+
+
+def start(*words: str, cwd: Path) -> subprocess.Popen[bytes]:
+    """`cai WORDS` as a process of its own, which can be killed."""
+    command = [sys.executable, "-c", CODE, *words]
+    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def stored(folder: Path) -> int:
+    """Chains in a run's journal; none before there is one."""
+    journal = folder / "journal.sqlite"
+    if not journal.is_file():
+        return 0
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(journal)) as connection:
+        return connection.execute("SELECT count(*) FROM rows").fetchone()[0]
+    return 0
+
+
+def wait_for(child: subprocess.Popen[bytes], folder: Path, rows: int) -> None:
+    """Until so many chains are stored, or the child has ended."""
+    while child.poll() is None and stored(folder) < rows:
+        time.sleep(0.005)
+
+
+LOOP = ("critique", "--limit", "24", "--max-tokens", "24", "--rounds", "2", "-r", "r")
+"""Two rounds of the built-in model, cut short."""
+
+
+def test_kill_nine_in_mid_run_and_the_same_command_again_export_the_bytes_of_an_uninterrupted_run(tmp_path):
+    whole = cai_here(*LOOP, cwd=tmp_path)
     assert whole.code == 0, whole.err
     (tmp_path / "cut").mkdir()
-    code = "import sys; sys.argv[0] = 'cai'; from cai.cli import main; main()"
-    command = [sys.executable, "-c", code, *words, "engine.concurrency=2"]
-    child = subprocess.Popen(command, cwd=tmp_path / "cut", stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    journal = tmp_path / "cut" / "runs" / "r" / "journal.sqlite-wal"
-    while child.poll() is None and not (journal.exists() and journal.stat().st_size > 30_000):
-        time.sleep(0.005)
-    os.kill(child.pid, signal.SIGKILL)
+    folder = tmp_path / "cut" / "runs" / "r"
+    child = start(*LOOP, "engine.concurrency=2", cwd=tmp_path / "cut")
+    wait_for(child, folder, 3)
+    child.kill()
     assert child.wait() == -signal.SIGKILL
-    resumed = cai_here(*words, "engine.concurrency=5", cwd=tmp_path / "cut")
+    assert 3 <= stored(folder) < 24
+    resumed = cai_here(*LOOP, "engine.concurrency=5", cwd=tmp_path / "cut")
     assert resumed.code == 0, resumed.err
-    assert exports(tmp_path / "runs" / "r") == exports(tmp_path / "cut" / "runs" / "r")
-    about = json.loads((tmp_path / "cut" / "runs" / "r" / "about.json").read_text())
+    assert exports(tmp_path / "runs" / "r") == exports(folder)
+    about = json.loads((folder / "about.json").read_text())
     assert about["critique"]["counts"]["ok"] == 24
     assert about["critique"]["usage"]["completion_tokens"] > 24 * 12
     assert about["versions"]["transformers"]
+
+
+def test_a_signal_while_the_model_loads_is_told_like_one_in_mid_run(tmp_path):
+    command = [sys.executable, "-c", CODE, "critique", "--limit", "2"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr
+        assert child.stderr.readline() == "2 testbed prompts\n"
+        child.send_signal(signal.SIGTERM)
+        said = child.stderr.read()
+    assert child.returncode == 130
+    assert said.splitlines()[-1] == "error: interrupted; what was finished is stored; resumable: same command"
+
+
+@pytest.mark.slow
+def test_kills_again_and_again_and_a_ctrl_c_leave_no_trace_in_the_export(tmp_path):
+    whole = cai_here(*LOOP, cwd=tmp_path)
+    assert whole.code == 0, whole.err
+    (tmp_path / "cut").mkdir()
+    folder = tmp_path / "cut" / "runs" / "r"
+    for rows in (1, 4, 8, 12):
+        child = start(*LOOP, f"engine.concurrency={1 + rows % 3}", cwd=tmp_path / "cut")
+        wait_for(child, folder, rows)
+        child.kill()
+        assert child.wait() == -signal.SIGKILL
+    code, shown = ctrl_c(LOOP, tmp_path / "cut", folder, rows=15)
+    assert code == 130
+    assert "resumable: same command" in shown
+    assert "Traceback" not in shown
+    assert 15 <= stored(folder) < 24
+    resumed = cai_here(*LOOP, cwd=tmp_path / "cut")
+    assert resumed.code == 0, resumed.err
+    assert exports(tmp_path / "runs" / "r") == exports(folder)
+
+
+def ctrl_c(words: Sequence[str], cwd: Path, folder: Path, *, rows: int) -> tuple[int, str]:
+    """Type ^C on a terminal where `cai WORDS` runs once so many chains are stored: exit code and what was shown."""
+    leader, follower = pty.openpty()
+    code = f"import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); {CODE}"
+    command = [sys.executable, "-c", code, *words, "engine.concurrency=2"]
+    streams = {"stdin": follower, "stdout": follower, "stderr": follower}
+    child = subprocess.Popen(command, cwd=cwd, start_new_session=True, **streams)
+    os.close(follower)
+    shown = io.StringIO()
+    reader = threading.Thread(target=read_all, args=(leader, shown))
+    reader.start()
+    wait_for(child, folder, rows)
+    os.write(leader, b"\x03")
+    ended = child.wait()
+    reader.join()
+    os.close(leader)
+    return ended, shown.getvalue()
+
+
+def read_all(leader: int, into: io.StringIO) -> None:
+    with contextlib.suppress(OSError):  # the other end is closed
+        while part := os.read(leader, 4096):
+            into.write(part.decode(errors="replace"))
 
 
 def test_a_prompt_that_does_not_fit_is_quarantined_and_the_run_goes_on(tmp_path):

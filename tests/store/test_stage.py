@@ -206,6 +206,25 @@ def test_the_budget_stops_the_run_before_it_is_passed_and_a_higher_one_goes_on(r
     assert spend(10.1).ok == 100
 
 
+def test_a_run_that_stops_at_its_budget_exports_only_the_items_it_was_given_in_their_order(base: Path) -> None:
+    """The files are written then, of rows that an earlier pass over other items stored in another order."""
+    with open_run(base, "run", stage="test", identity=IDENTITY) as run:
+        stage(run, range(6))
+        items = [9, 4, 8, 2, 7, 0]
+
+        def passed(limit: float) -> None:
+            budget = Budget(limit, lambda usage: usage.calls)
+            asyncio.run(
+                run_stage(run, "test", items, answer_soon, key=lambda i: f"key-{i}", concurrency=1, budget=budget)
+            )
+
+        with pytest.raises(BudgetSpent):
+            passed(7)
+        assert [row.body.item for row in run.rows("test", Answer) if row.body] == [9, 4, 2, 0]
+        passed(100)
+        assert [row.body.item for row in run.rows("test", Answer) if row.body] == items
+
+
 def test_progress_counts_only_what_is_stored_and_ends_with_everything(base: Path) -> None:
     told = list[Counts]()
     with open_run(base, "run", stage="test", identity=IDENTITY) as run:
