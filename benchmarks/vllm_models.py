@@ -27,7 +27,11 @@ class Shape:
 SHAPES = {
     "3M": Shape(192, 5, 6, 6, 512),
     "100M": Shape(768, 15, 12, 4, 2048),
+    "0.5B": Shape(896, 24, 14, 2, 4864),
+    "8B": Shape(4096, 32, 32, 8, 14336),
 }
+"""The last two are those of Qwen2.5 0.5B and Llama 3.1 8B, but for the vocabulary, which is small in all: for a GPU."""
+IN_BF16 = ("0.5B", "8B")
 
 
 def random_model(name: str, folder: Path, context: int = 8192) -> Path:
@@ -53,7 +57,8 @@ def random_model(name: str, folder: Path, context: int = 8192) -> Path:
         pad_token_id=tokenizer.pad_token_id,
         tie_word_embeddings=True,
     )
-    LlamaForCausalLM(config).save_pretrained(place)
+    model = LlamaForCausalLM(config)
+    (model.bfloat16() if name in IN_BF16 else model).save_pretrained(place)
     tokenizer.save_pretrained(place)
     return place
 

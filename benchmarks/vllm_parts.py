@@ -105,9 +105,15 @@ class Request:
 
 @dataclass
 class Bare:
-    """What the bare engine did; `shape` of each step is seconds, requests that drew, their context, prompt tokens."""
+    """What the bare engine did.
+
+    `shape` of each step is processor seconds, which others on the same core do not disturb, requests that drew, their
+    context, and prompt tokens.
+    """
 
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    steps: int = 0
     shape: list[tuple[float, int, int, int]] = field(default_factory=list[tuple[float, int, int, int]])
 
 
@@ -120,39 +126,59 @@ def same_requests(around: Around, *, seeded: bool) -> list[Request]:
     return requests
 
 
-def run_bare(engine: VllmEngine, requests: Sequence[Request]) -> Bare:
-    """All requests at once, on the engine's own thread; only adding, stepping and collecting."""
-    return _on_its_thread(engine, lambda llm: _steps(llm, requests))
+def run_bare(engine: VllmEngine, requests: Sequence[Request], *, shaped: bool = False) -> Bare:
+    """All requests at once, on the engine's own thread; only adding, stepping and collecting finished ones.
+
+    With `shaped` every step's output is looked at, for the shape of the step.
+    """
+    return _on_its_thread(engine, lambda llm: _shaped_steps(llm, requests) if shaped else _steps(llm, requests))
 
 
 def steps_of(engine: VllmEngine) -> int:
     """Steps so far."""
-    return engine._stepper.steps
+    return engine._driver.steps  # type: ignore[attr-defined]
 
 
 def _on_its_thread(engine: VllmEngine, work: Callable[[Any], Bare]) -> Bare:
     async def call() -> Bare:
-        return await engine._stepper.call(lambda: work(engine._engine))
+        return await engine._driver.call(lambda: work(engine._engine))  # type: ignore[attr-defined]
 
     return asyncio.run(call())
 
 
-def _steps(llm: Any, requests: Sequence[Request]) -> Bare:
+def _add(llm: Any, requests: Sequence[Request], **more: Any) -> dict[str, int]:
+    """Hand all requests over; prompt lengths by name."""
     from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
 
-    done, began = Bare(), time.perf_counter()
-    left = dict[str, int]()
     for number, request in enumerate(requests):
         sampling = SamplingParams(
-            temperature=1.0, seed=request.seed, max_tokens=request.tokens, ignore_eos=True, detokenize=False
+            temperature=1.0, seed=request.seed, max_tokens=request.tokens, ignore_eos=True, detokenize=False, **more
         )
         llm.add_request(f"bare-{number}", {"prompt_token_ids": list(request.ids)}, sampling)
-        left[f"bare-{number}"] = len(request.ids)
-    drawn = dict[str, int]()
+    return {f"bare-{number}": len(request.ids) for number, request in enumerate(requests)}
+
+
+def _steps(llm: Any, requests: Sequence[Request]) -> Bare:
+    from vllm.sampling_params import RequestOutputKind  # pyright: ignore[reportMissingImports]
+
+    done, began, cpu = Bare(), time.perf_counter(), time.process_time()
+    _add(llm, requests, output_kind=RequestOutputKind.FINAL_ONLY)
+    finished = 0
     while llm.has_unfinished_requests():
-        step_began = time.perf_counter()
+        finished += len(llm.step())
+        done.steps += 1
+    assert finished == len(requests)
+    done.seconds, done.cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
+    return done
+
+
+def _shaped_steps(llm: Any, requests: Sequence[Request]) -> Bare:
+    done, began = Bare(), time.perf_counter()
+    left, drawn = _add(llm, requests), dict[str, int]()
+    while llm.has_unfinished_requests():
+        step_began = time.process_time()
         outputs = llm.step()
-        seconds = time.perf_counter() - step_began
+        seconds = time.process_time() - step_began
         old = [output for output in outputs if output.request_id in drawn]
         new = [output for output in outputs if output.request_id not in drawn]
         context = sum(left[output.request_id] + drawn[output.request_id] for output in old)
@@ -160,5 +186,41 @@ def _steps(llm: Any, requests: Sequence[Request]) -> Bare:
         done.shape.append((seconds, len(old), context, computed))
         for output in outputs:
             drawn[output.request_id] = len(output.outputs[0].token_ids)
-    done.seconds = time.perf_counter() - began
+    done.seconds, done.steps = time.perf_counter() - began, len(done.shape)
     return done
+
+
+def most_cached(around: Around) -> float:
+    """Share of prompt tokens that an endless cache without blocks would have: what layout and lengths allow.
+
+    Its own drawn tokens count as cached, and so does whatever any earlier prompt began with.
+    """
+    known, found, whole = _Trie(), 0, 0
+    for turns, _, completion in around.asked.values():
+        ids = around.inner.encode(turns)
+        # The last token of a prompt is computed in any case: its output is what the first drawn token comes from.
+        found += min(known.common(ids), len(ids) - 1)
+        whole += len(ids)
+        known.add((*ids, *completion.token_ids))
+    return found / whole
+
+
+class _Trie:
+    """Token sequences by the hashes of all their beginnings."""
+
+    def __init__(self) -> None:
+        self._starts: set[int] = set()
+
+    def add(self, ids: tuple[int, ...]) -> None:
+        name = 0
+        for token in ids:
+            name = hash((name, token))
+            self._starts.add(name)
+
+    def common(self, ids: tuple[int, ...]) -> int:
+        name = 0
+        for count, token in enumerate(ids):
+            name = hash((name, token))
+            if name not in self._starts:
+                return count
+        return len(ids)

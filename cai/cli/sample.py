@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,13 @@ from cai.config.engine import EngineSettings
 
 _E = EngineSettings
 SHOWN = 3
+
+
+class RewardEngine(StrEnum):
+    """What can run a reward model."""
+
+    transformers = "transformers"
+    vllm = "vllm"
 
 
 def command(
@@ -35,6 +43,9 @@ def command(
         float | None, typer.Option("--above", help="Keep every reply of at least this normalised reward instead.")
     ] = None,
     run: Annotated[str, typer.Option("-r", "--run", help="Run folder in runs/.")] = "sample",
+    reward_engine: Annotated[
+        RewardEngine, typer.Option("--reward-engine", help="What runs the reward model: transformers, or vllm.")
+    ] = RewardEngine.transformers,
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="Use only so many prompts.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the draws.")] = 0,
     temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="Sampling temperature.")] = 1.0,
@@ -56,7 +67,7 @@ def command(
     from cai.train.bestof import CHOSEN, STAGE, choose, draw, kl_bound, record_id, rows_of, schema
     from cai.train.rewarding import RewardModel
 
-    rewards = RewardModel.load(reward if reward.exists() else base / reward)
+    rewards = RewardModel.load(reward if reward.exists() else base / reward, engine=reward_engine.value)
     like = Sampling(0, temperature, max_tokens=max_tokens)
     policy = open_engine(spec)
     identity = {

@@ -55,6 +55,11 @@ class OpenAISettings(Settings):
     top_logprobs: int = Field(
         default=20, ge=0, le=100, description="Log-probs asked per position; 0 if the server has none."
     )
+    structured: Literal["none", "vllm", "json"] = Field(
+        default="none",
+        description="How the server is held to one of several answers (judging in words): vllm (structured_outputs), "
+        "json (a JSON schema), or none.",
+    )
     seed: bool = Field(
         default=True, description="Send the record's seed; switch off for servers that refuse the parameter."
     )
@@ -74,10 +79,33 @@ class VllmSettings(Settings):
     max_loras: int = Field(default=0, ge=0, description="LoRA adapters that may be switched between per request.")
     max_lora_rank: int = Field(default=16, ge=1, description="Highest rank of such an adapter.")
     tensor_parallel: int = Field(default=1, ge=1, description="GPUs over which each layer is split.")
+    data_parallel: int = Field(
+        default=1, ge=1, description="Copies of the model on this machine, each on GPUs of its own, behind one engine."
+    )
+    async_llm: bool | None = Field(
+        default=None,
+        description="Run the engine in processes of its own (AsyncLLM); by default only where it takes several.",
+    )
     eager: bool | None = Field(
         default=None,
         description="Skip compilation and CUDA graphs: starts faster, runs slower. By default true on a CPU.",
     )
+
+    @property
+    def processes(self) -> int:
+        """Processes, and on GPUs devices, that the engine takes."""
+        return self.tensor_parallel * self.data_parallel
+
+    @property
+    def in_processes(self) -> bool:
+        """Whether the engine runs outside this process."""
+        return self.processes > 1 if self.async_llm is None else self.async_llm
+
+    @model_validator(mode="after")
+    def _check_processes(self) -> VllmSettings:
+        if self.async_llm is False and self.processes > 1:
+            raise ValueError("several processes need async_llm: leave it out")
+        return self
 
 
 class RaySettings(Settings):
@@ -96,7 +124,7 @@ class RaySettings(Settings):
     gpus: float | None = Field(
         default=None,
         ge=0,
-        description="GPUs for an actor; by default `engine.vllm.tensor_parallel` where the cluster has GPUs, else 0.",
+        description="GPUs for an actor; by default as many as `engine.vllm` takes where the cluster has GPUs, else 0.",
     )
     resources: dict[str, float] = Field(
         default={}, description="Ray's custom resources for an actor, such as {accelerator_type:H100: 0.001}."
@@ -162,7 +190,8 @@ class EngineSettings(Settings):
         """Chains to keep going at a time: twice the largest batch, so that the engine never waits for a chain."""
         if self.kind == "ray":
             return self.concurrency or self.ray.actors * self.inner.in_flight
-        return self.concurrency or 2 * (self.batch_size or (256 if self.kind == "vllm" else 32))
+        copies = self.vllm.data_parallel if self.kind == "vllm" else 1
+        return self.concurrency or 2 * copies * (self.batch_size or (256 if self.kind == "vllm" else 32))
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from cai.engine.protocol import Completion, OptionScores, OptionsUnsupported, Sampling, Turn
 from cai.engine.render import FIXED, PROBE
 from cai.engine.retry import Attempt, Patience, Retrier, seconds_to_wait
-from cai.engine.served import Answer, read_answer, refuse, score_options
+from cai.engine.served import Answer, held_to, read_answer, read_held, refuse, score_options
 from cai.errors import InputError, RecordFault, Where
 from cai.seeds import content_id
 
@@ -91,9 +91,10 @@ class OpenAIEngine:
         if self._settings.seed:
             # Some servers read a 32-bit number.
             asked["seed"] = sampling.seed % 2**31
-        answer = await self._ask(turns, prefill, asked)
+        structured = self._settings.structured if sampling.choices and not prefill else "none"
+        answer = await self._ask(turns, prefill, {**asked, **held_to(sampling.choices, structured)})
         text = answer.text.removeprefix(prefill) if prefill else answer.text
-        return Completion(text, answer.finish_reason, answer.usage)
+        return Completion(read_held(text) if structured == "json" else text, answer.finish_reason, answer.usage)
 
     async def option_logprobs(
         self, turns: tuple[Turn, ...], options: tuple[str, ...], *, prefill: str = ""

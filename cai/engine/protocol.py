@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from cai.errors import CaiError, RecordFault
 from cai.errors import EngineDown as EngineDown
@@ -44,6 +44,9 @@ class Sampling:
     max_tokens: int = 256
     logprobs: bool = False
     """Ask for the log-prob of each produced token at the sampling temperature (reinforcement learning)."""
+    choices: tuple[str, ...] = ()
+    """The reply should be one of these. Only a server that is told how (`engine.openai.structured`) is held to it, so
+    whoever asks reads the reply as it comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,19 @@ class TrainableEngine(Engine, Protocol):
 
     async def update_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Replace weights by name, as `transformers` names them, between two steps; drops every cached prefix."""
+        ...
+
+
+@runtime_checkable
+class Resting(Protocol):
+    """An engine that can lend its GPU's memory to the trainer it shares it with."""
+
+    async def rest(self) -> None:
+        """Give up the memory once the requests made before are done; nothing may be asked until `wake`."""
+        ...
+
+    async def wake(self) -> None:
+        """Take the memory back; the weights are those of before, or are to be updated next."""
         ...
 
 

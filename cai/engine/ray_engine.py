@@ -32,6 +32,12 @@ SUPPORTED = ((2, 50), (3, 0))
 """The oldest version that has what is used here, and the first one that may not."""
 SPARE_CALLS = 16
 """Calls that an actor takes at a time beside requests."""
+OWN_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # On a busy machine Ray's own processes take longer to come up than it waits for them.
+    "RAY_agent_register_timeout_ms": "120000",
+    "RAY_worker_register_timeout_seconds": "300",
+}
 
 
 class Reader(Protocol):
@@ -58,7 +64,7 @@ def check_installed() -> None:
     """Raise InputError, with the command to run, unless a supported Ray can be imported."""
     if importlib.util.find_spec("ray") is None:
         raise InputError("Ray is not installed", "pip install 'cai[ray]', or make ray in a checkout")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.update({name: os.environ.get(name, value) for name, value in OWN_SETTINGS.items()})
     version = str(_ray().__version__)
     found = tuple(int(part) for part in version.split(".")[:2])
     if not SUPPORTED[0] <= found < SUPPORTED[1]:
@@ -217,7 +223,7 @@ def _maker(spec: EngineSettings, opener: Opener) -> Callable[[], Any]:
     ray, own = _ray(), spec.ray
     gpus = own.gpus
     if gpus is None:
-        gpus = spec.vllm.tensor_parallel if ray.cluster_resources().get("GPU") else 0
+        gpus = spec.vllm.processes if ray.cluster_resources().get("GPU") else 0
     remote = ray.remote(EngineActor).options(
         num_cpus=own.cpus,
         num_gpus=gpus,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from cai.engine.protocol import RecordFault, Turn
-from cai.errors import InputError
+from cai.errors import InputError, Where
 from cai.records import Role
 
 FIXED = {"date_string": "26 Jul 2024", "enable_thinking": False}
@@ -46,11 +46,13 @@ class ChatRenderer:
     """Renders turns for one tokenizer and its chat template."""
 
     def __init__(self, tokenizer: Tokenizer, name: str) -> None:
-        self.tokenizer, self._name = tokenizer, name
+        self.tokenizer, self.name = tokenizer, name
         self._controls = _control_tokens(tokenizer)
         self._anchor_ids, self._anchor_text = self._find_anchor()
         self._pieces = lru_cache(maxsize=1024)(self._render_pieces)
         self.plain_ids = lru_cache(maxsize=4096)(self._tokenise_plain)
+        # Each reply is decoded when it is drawn, and again for every later turn that it is part of.
+        self.decode = lru_cache(maxsize=4096)(self._text_of)
         self._template_ids = lru_cache(maxsize=4096)(self._tokenise_template)
         try:
             self._pieces(("user",))
@@ -80,7 +82,7 @@ class ChatRenderer:
         """Ids of that text tokenised in one piece, as a server does it."""
         return self._encode(self.text(turns))
 
-    def decode(self, ids: tuple[int, ...]) -> str:
+    def _text_of(self, ids: tuple[int, ...]) -> str:
         """The text of produced ids, its leading space kept; special tokens are left out."""
         text = self._decode((*self._anchor_ids, *ids), skip_special_tokens=True)
         return text[len(self._anchor_text) :] if text.startswith(self._anchor_text) else self._decode(ids)
@@ -158,7 +160,7 @@ class ChatRenderer:
             text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True, **FIXED)
         except Exception as error:
             # A template may raise anything; its message is the reason.
-            raise RecordFault(f"the chat template of {self._name} refuses this conversation: {error}") from error
+            raise RecordFault(f"the chat template of {self.name} refuses this conversation: {error}") from error
         return cast(str, text)
 
     def _cut(self, text: str, marks: list[str]) -> tuple[str, ...]:
@@ -166,10 +168,25 @@ class ChatRenderer:
         pieces = list[str]()
         for mark in marks:
             if text.count(mark) != 1:
-                raise RecordFault(f"the chat template of {self._name} does not show every turn exactly once")
+                raise RecordFault(f"the chat template of {self.name} does not show every turn exactly once")
             piece, _, text = text.partition(mark)
             pieces.append(piece)
         return (*pieces, text)
+
+
+def check_adapter(renderer: ChatRenderer, adapter: str) -> None:
+    """Raise InputError where an adapter's folder holds a tokenizer or template that reads otherwise than the model's.
+
+    It was then trained on other tokens than it would be asked with.
+    """
+    if not adapter or not (Path(adapter) / "tokenizer_config.json").is_file():
+        return
+    from transformers import AutoTokenizer
+
+    own: Any = AutoTokenizer.from_pretrained(adapter)
+    if own.chat_template and ChatRenderer(own, adapter).whole_ids(PROBE) != renderer.whole_ids(PROBE):
+        what = f"the adapter {adapter} has another tokenizer or chat template than {renderer.name}"
+        raise InputError(what, "use it on the model that it was trained on", Where("engine.adapter"))
 
 
 def end_ids(folder: Path, config: dict[str, Any], tokenizer: Tokenizer) -> frozenset[int]:

@@ -69,6 +69,31 @@ def refuse(status: int, body: str, *, limited_for: float | None = None) -> NoRet
     raise RecordFault(f"the server refuses this request ({reason})")
 
 
+def held_to(choices: Sequence[str], how: Literal["none", "vllm", "json"]) -> dict[str, Any]:
+    """What is sent so that the reply is one of the choices."""
+    if how == "vllm":
+        return {"extra_body": {"structured_outputs": {"choice": list(choices)}}}
+    if how == "json":
+        schema = {
+            "type": "object",
+            "properties": {"answer": {"type": "string", "enum": list(choices)}},
+            "required": ["answer"],
+            "additionalProperties": False,
+        }
+        form = {"name": "answer", "strict": True, "schema": schema}
+        return {"response_format": {"type": "json_schema", "json_schema": form}}
+    return {}
+
+
+def read_held(text: str) -> str:
+    """The answer in a reply of `held_to` by JSON; a reply that is no such JSON as it is, for its reader to judge."""
+    try:
+        answer: Any = json.loads(text)["answer"]
+    except (ValueError, KeyError, TypeError):
+        return text
+    return answer if isinstance(answer, str) else text
+
+
 def score_options(answer: Answer, options: Sequence[str]) -> OptionScores:
     """Log-probs of options from those shown for the first token.
 

@@ -9,9 +9,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from cai.errors import EngineDown, RecordFault
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
 
@@ -23,6 +26,53 @@ class Output:
     token_ids: tuple[int, ...]
     logprobs: tuple[dict[int, float], ...]
     cached_tokens: int
+
+
+class Driver(Protocol):
+    """Runs requests on a vLLM, wherever its engine is."""
+
+    async def request(self, ids: Sequence[int], sampling: dict[str, Any], lora: Any = None) -> Output:
+        """Run one request, `sampling` being the arguments of `SamplingParams`.
+
+        Cancelling the awaiting task cancels the request. Raises RecordFault where vLLM refuses it, EngineDown.
+        """
+        ...
+
+    async def update(self, weights: list[tuple[str, Tensor]]) -> None:
+        """Replace weights after the requests before and before those after; forgets every prefix."""
+        ...
+
+    async def forget(self) -> None:
+        """Drop every prefix, in that order too."""
+        ...
+
+    def close(self) -> None:
+        """Stop; what still runs is cancelled."""
+        ...
+
+
+class Loras:
+    """vLLM's handles of adapter folders; the same folder gives the same handle."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def of(self, folder: str) -> Any:
+        from vllm.lora.request import LoRARequest  # pyright: ignore[reportMissingImports]
+
+        with self._lock:
+            if folder not in self._known:
+                self._known[folder] = LoRARequest(folder, len(self._known) + 1, folder)
+            return self._known[folder]
+
+
+def sampling_params(sampling: dict[str, Any]) -> Any:
+    """vLLM's parameters; only the finished reply is told, as tokens."""
+    from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
+    from vllm.sampling_params import RequestOutputKind  # pyright: ignore[reportMissingImports]
+
+    return SamplingParams(detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY, **sampling)
 
 
 @dataclass(eq=False, slots=True)
@@ -48,7 +98,6 @@ class Stepper:
         self._running: dict[str, _Request] = {}
         self._held: list[_Request | _Call] = []
         self._numbers = count()
-        self._loras: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._closed: str | None = None
         self.steps = 0
@@ -56,10 +105,7 @@ class Stepper:
         self._thread.start()
 
     async def request(self, ids: Sequence[int], sampling: dict[str, Any], lora: Any = None) -> Output:
-        """Run one request, `sampling` being the arguments of `SamplingParams`.
-
-        Cancelling the awaiting task cancels the request. Raises RecordFault where vLLM refuses it.
-        """
+        """As `Driver`."""
         request = _Request(tuple(ids), sampling, lora, Future())
         self._put(request)
         return await asyncio.wrap_future(request.future)
@@ -70,14 +116,18 @@ class Stepper:
         self._put(task)
         return await asyncio.wrap_future(task.future)
 
-    def lora(self, folder: str) -> Any:
-        """vLLM's handle of the adapter in a folder; the same folder gives the same handle."""
-        from vllm.lora.request import LoRARequest  # pyright: ignore[reportMissingImports]
+    async def update(self, weights: list[tuple[str, Tensor]]) -> None:
+        """As `Driver`."""
 
-        with self._lock:
-            if folder not in self._loras:
-                self._loras[folder] = LoRARequest(folder, len(self._loras) + 1, folder)
-            return self._loras[folder]
+        def work() -> None:
+            self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
+            self._engine.reset_prefix_cache()
+
+        await self.call(work)
+
+    async def forget(self) -> None:
+        """As `Driver`."""
+        await self.call(self._engine.reset_prefix_cache)
 
     def close(self) -> None:
         """Stop after the current step; what still runs is cancelled."""
@@ -130,12 +180,10 @@ class Stepper:
         return True
 
     def _start(self, request: _Request) -> None:
-        from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
-
         name = str(next(self._numbers))
         prompt = {"prompt_token_ids": list(request.ids)}
         try:
-            self._engine.add_request(name, prompt, SamplingParams(**request.sampling), lora_request=request.lora)
+            self._engine.add_request(name, prompt, sampling_params(request.sampling), lora_request=request.lora)
         except Exception as error:  # noqa: BLE001 - versions differ in what they raise for a request they refuse
             request.future.set_exception(RecordFault(f"vLLM refuses this request: {error}"))
         else:
@@ -145,7 +193,7 @@ class Stepper:
         self.steps += 1
         for output in self._engine.step():
             if output.finished and (request := self._running.pop(output.request_id, None)) is not None:
-                _finish(request.future, lambda output=output: _read(output))
+                _finish(request.future, lambda output=output: read_output(output))
 
     def _fail(self, reason: str) -> None:
         with self._lock:
@@ -159,9 +207,15 @@ class Stepper:
                 item.future.set_exception(EngineDown(f"vLLM has stopped: {reason}"))
 
 
-def _read(output: Any) -> Output:
-    """What we keep of a `RequestOutput`. Raises RecordFault for one that ended in an error."""
+def read_output(output: Any) -> Output:
+    """What we keep of a `RequestOutput`.
+
+    Raises RecordFault for one that ended in an error, EngineDown for one that vLLM broke off: it does so with what runs
+    when one of its processes dies, and the request is not to blame.
+    """
     choice = output.outputs[0]
+    if choice.finish_reason == "abort":
+        raise EngineDown("vLLM has stopped: it broke off what was running")
     if choice.finish_reason not in ("stop", "length"):
         raise RecordFault(f"vLLM ended the request with {choice.finish_reason}")
     shown = choice.logprobs or []

@@ -14,7 +14,7 @@ from cai.engine.batching.scheduler import Scheduler
 from cai.engine.files import ModelFiles, context_length, find_model, under_adapter
 from cai.engine.options import log_sum
 from cai.engine.protocol import Completion, ContextTooLong, OptionScores, Sampling, Turn
-from cai.engine.render import ChatRenderer, end_ids
+from cai.engine.render import ChatRenderer, check_adapter, end_ids
 from cai.errors import InputError
 from cai.records import Usage
 from cai.seeds import content_id
@@ -73,6 +73,7 @@ class TransformersEngine:
         self.context_length: int | None = context_length
         tokenizer = cast(Any, AutoTokenizer.from_pretrained(files.folder))
         self.renderer = ChatRenderer(tokenizer, self.model)
+        check_adapter(self.renderer, adapter)
         self._context = context_length
         runner = Runner(model, most_slots=batch_size, budget=kv_bytes)
         self.exact = runner.exact

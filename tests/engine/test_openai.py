@@ -331,3 +331,30 @@ def test_a_remote_model_needs_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
     assert done.stderr == "prompts are sent to localhost:1 (model m)\n"
+
+
+def test_a_choice_is_held_to_in_the_way_the_server_has() -> None:
+    """vLLM's own field, a JSON schema whose answer is taken out again, or nothing; other replies are not touched."""
+    choices = ("A is better.", "Tie.")
+    said = {"vllm": "Tie.", "json": '{"answer": "A is better."}', "none": "B, I think."}
+
+    def reply(structured: str, text: str, **sampling: Any) -> tuple[str, dict[str, Any]]:
+        async def work(engine: OpenAIEngine, fake: FakeServer) -> tuple[str, dict[str, Any]]:
+            return (await engine.generate(ask("A or B?"), Sampling(1, **sampling))).text, fake.asked[0]
+
+        return with_server(lambda number, content: answer(text), work, structured=structured)
+
+    told = {how: reply(how, text, choices=choices) for how, text in said.items()}
+    assert {how: text for how, (text, _) in told.items()} == {
+        "vllm": "Tie.",
+        "json": "A is better.",
+        "none": "B, I think.",
+    }
+    assert told["vllm"][1]["structured_outputs"] == {"choice": list(choices)}
+    schema = told["json"][1]["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["answer"]["enum"] == list(choices)
+    assert not {"structured_outputs", "response_format"} & told["none"][1].keys()
+    text, asked = reply("json", '{"answer": "A is better."}')
+    assert text == '{"answer": "A is better."}'
+    assert "response_format" not in asked
+    assert reply("json", "I cannot say", choices=choices)[0] == "I cannot say"

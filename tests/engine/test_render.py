@@ -1,6 +1,7 @@
 """Conversations as token ids: prefix-stable, as the tokenizer's own template, and closed to special tokens in texts."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from cai.engine import RecordFault, Turn
-from cai.engine.render import ChatRenderer
+from cai.engine.render import ChatRenderer, check_adapter
 from cai.errors import InputError
 from tests.engine.small_models import byte_level, metaspace, unigram
 
@@ -127,3 +128,19 @@ def test_a_template_that_drops_a_turn_is_refused_for_that_conversation() -> None
     renderer = ChatRenderer(broken(drop_first), "model")
     with pytest.raises(RecordFault, match="every turn"):
         renderer.prompt_ids(TURNS)
+
+
+def test_an_adapter_that_was_trained_on_other_tokens_is_refused_by_name(tmp_path: Path) -> None:
+    """Another template or another tokenizer in its folder; the model's own, or none at all, is taken."""
+    renderer, same = RENDERERS["byte-level"], byte_level()
+    same.save_pretrained(tmp_path / "same")
+    (tmp_path / "bare").mkdir()
+    for place in ("", str(tmp_path / "same"), str(tmp_path / "bare")):
+        check_adapter(renderer, place)
+    same.chat_template = str(same.chat_template).replace("\n", " ", 1)
+    same.save_pretrained(tmp_path / "template")
+    metaspace().save_pretrained(tmp_path / "tokenizer")
+    for place in ("template", "tokenizer"):
+        refused = rf"engine\.adapter: the adapter .*{place} has another tokenizer or chat template than byte-level"
+        with pytest.raises(InputError, match=refused):
+            check_adapter(renderer, str(tmp_path / place))

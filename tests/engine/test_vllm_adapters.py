@@ -10,7 +10,7 @@ from cai.config.engine import EngineSettings, VllmSettings
 from cai.engine import EngineDown, Sampling
 from tests.engine.small_models import build
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.vllm
 pytest.importorskip("vllm", reason="the vLLM step of CI installs it")
 
 from tests.engine.test_vllm import TEXTS, adapter, ask  # noqa: E402 - it needs vLLM too

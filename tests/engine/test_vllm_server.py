@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from cai.judge.modes.text import CHOICES
 from cai.testbed import TINY
 from tests.cli.process import PLAIN, cai_here
 from tests.engine.small_models import build
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.vllm
 pytest.importorskip("vllm", reason="the vLLM step of CI installs it")
 QUIET = {
     "VLLM_NO_USAGE_STATS": "1",
@@ -125,6 +126,7 @@ def test_a_server_that_is_killed_in_mid_run_costs_no_record(port: int, tmp_path:
         assert 0.2 < told["cached_share"] < 1
         assert f"({told['cached_share']:.0%} cached)" in again.out
         check_labels(port, tmp_path)
+        check_words(port, tmp_path)
         check_token_ids(port, tmp_path)
 
 
@@ -146,6 +148,17 @@ def check_labels(port: int, folder: Path) -> None:
     ours, theirs = probabilities("embedded"), probabilities("served")
     assert len(ours) > 4
     assert theirs == pytest.approx(ours, abs=1e-3)
+
+
+def check_words(port: int, folder: Path) -> None:
+    """Without log-probs, a judge is held to the answers there are; in free words such a model is often unread."""
+    more = ("--critique", "r", "--limit", "10", "--mode", "text", "label.canaries=0", "engine.openai.top_logprobs=0")
+    held = cai_here(*words("label", port, *more, "engine.openai.structured=vllm", "-r", "held"), cwd=folder)
+    assert held.code == 0, held.err
+    bodies = [json.loads(body) for _, body in rows(folder / "runs" / "held" / "journal.sqlite").values()]
+    raws = {vote["raw"] for body in bodies for c in body["comparisons"] for vote in c["votes"]}
+    assert raws
+    assert raws <= set(CHOICES)
 
 
 def check_token_ids(port: int, folder: Path) -> None:

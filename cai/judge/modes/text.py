@@ -16,6 +16,8 @@ from cai.judge.question import Answer, Question, example_text
 ASK_WORDS = "{judge}\nAnswer with one of these: A is better. B is better. Tie. Cannot tell."
 Words = Literal["A", "B", "tie", "cannot tell"]
 WORDS_FOR = {"A": "A is better.", "B": "B is better."}
+CHOICES = (*WORDS_FOR.values(), "Tie.", "Cannot tell.")
+"""What a server that can is held to; the reader takes whatever comes."""
 
 _THINKING = re.compile(r"^\s*<think(?:ing)?>.*?</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"</?\w{1,20}>")
@@ -139,7 +141,8 @@ def turns(question: Question) -> tuple[Turn, ...]:
 
 async def answer(engine: Engine, question: Question, *, max_tokens: int = 64, temperature: float = 0.0) -> Answer:
     """1, 0 or, for a tie, 0.5 for the reply shown first; None for "cannot tell" and for what cannot be read."""
-    said = await engine.generate(turns(question), Sampling(question.seed, temperature, max_tokens=max_tokens))
+    sampling = Sampling(question.seed, temperature, max_tokens=max_tokens, choices=CHOICES)
+    said = await engine.generate(turns(question), sampling)
     words = read_words(said.text)
     p = {"A": 1.0, "B": 0.0, "tie": 0.5}.get(words or "")
     return Answer(p, said.text, said.usage, tie=words == "tie", cannot_tell=words == "cannot tell")
