@@ -14,14 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-REPLY = 64
-"""Tokens of a reply; where that does not divide the tokens, replies differ by one."""
 BETA, CLIP = 0.1, 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Replies:
-    """N tokens as S replies, an even number; with pairs, reply 2 b is chosen over 2 b + 1."""
+    """N tokens as S replies, an even number; with pairs, reply 2 b is chosen over 2 b + 1.
+
+    Of 512 tokens, or 64 where there are few; where that does not divide the tokens, replies differ by one.
+    """
 
     ends_S1: Tensor
     reference_S: Tensor
@@ -33,7 +34,7 @@ class Replies:
     def of(cls, targets_N: Tensor) -> Replies:
         """Random numbers of the size they have in training: 1.5 nats a token, advantages of deviation 1."""
         n, device = len(targets_N), targets_N.device
-        count = 2 * max(1, n // (2 * REPLY))
+        count = 2 * max(1, n // (1024 if n >= 8191 else 128))
         ends_S1 = (torch.arange(count + 1) * n // count).int()
         random = torch.Generator().manual_seed(2)
         reference_S = -1.5 * ends_S1.diff() * (0.8 + 0.4 * torch.rand(count, generator=random))

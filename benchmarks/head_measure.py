@@ -6,6 +6,9 @@ import json
 import os
 import sys
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import quantiles
 from typing import Any
@@ -17,6 +20,8 @@ from benchmarks.head_losses import Replies, loss_of
 from benchmarks.head_providers import make
 
 NO_GRADIENT, LOSSES = ("nograd", "entropy", "judge"), ("dpo", "grpo")
+ONE_IN = {"half": 2, "masked": 4}
+"""One token in so many is scored."""
 SAMPLED = 128
 
 
@@ -55,9 +60,16 @@ def peak(device: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-def poison(device: str) -> None:
-    """Leave NaN in the memory the allocator hands out next, so that an output nobody wrote shows."""
-    torch.full((64 << 20,), torch.nan, device=device)
+@contextmanager
+def poisoned() -> Iterator[None]:
+    """New tensors start as NaN, so that an output nobody wrote shows: PyTorch's deterministic mode does that."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(False)
 
 
 def seconds(device: str) -> float:
@@ -82,8 +94,9 @@ class Case:
         if self.mode == "mean":
             self.upstream_N = torch.full_like(self.upstream_N, 1.0 / self.targets_N.shape[0])
         self.kept_N = torch.ones_like(self.targets_N, dtype=torch.bool)
-        if self.mode == "masked":
-            self.kept_N[torch.arange(self.targets_N.shape[0], device=self.device) % 4 != 0] = False
+        self.sparse = self.mode in ONE_IN
+        if self.sparse:
+            self.kept_N = torch.arange(self.targets_N.shape[0], device=self.device) % ONE_IN[self.mode] == 0
         self.compacts = spec["provider"] not in ("naive", "compiled")
         self.replies = Replies.of(self.targets_N)
         self.hidden_ND.requires_grad_(self.mode not in NO_GRADIENT)
@@ -93,13 +106,13 @@ class Case:
         """Scores (or a scalar), and gradients where the mode asks for them."""
         self.hidden_ND.grad = self.weight_VD.grad = None
         hidden_ND, targets_N, upstream_N = self.hidden_ND, self.targets_N, self.upstream_N
-        if self.mode == "masked" and self.compacts:
+        if self.sparse and self.compacts:
             hidden_ND, targets_N, upstream_N = (t[self.kept_N] for t in (hidden_ND, targets_N, upstream_N))
         if self.mode in NO_GRADIENT:
             with torch.no_grad():
                 return self.call(hidden_ND, self.weight_VD, targets_N)
         out = self.call(hidden_ND, self.weight_VD, targets_N)
-        if self.mode == "masked" and not self.compacts:
+        if self.sparse and not self.compacts:
             out, upstream_N = out[self.kept_N], upstream_N[self.kept_N]
         if out.dim() == 0:
             loss = out
@@ -109,6 +122,11 @@ class Case:
             loss = (out * upstream_N).sum()
         loss.backward()
         return out.detach()
+
+    def results(self, out: Tensor) -> list[Tensor]:
+        """Copies of everything a run made."""
+        grads = [leaf.grad for leaf in (self.hidden_ND, self.weight_VD)]
+        return [out.clone(), *(grad.clone() for grad in grads if grad is not None)]
 
     def errors(self, out: Tensor) -> dict[str, float]:
         """Against float64 on sampled rows, and on sampled rows of the head's gradient."""
@@ -175,20 +193,27 @@ def measure(spec: dict[str, Any]) -> dict[str, Any]:
     """Everything about one case."""
     case = Case(spec)
     case.call(case.hidden_ND[:8].detach(), case.weight_VD[:64].detach(), case.targets_N[:8] % 64)  # libraries load here
+    if spec["provider"] == "compiled":
+        case.run()  # the compiler's own memory is not the code's
     before = peak_reset(case.device)
     out = case.run()
     extra = peak(case.device) - before
     grads = sum(t.grad.nbytes for t in (case.hidden_ND, case.weight_VD) if t.grad is not None)
     found: dict[str, Any] = {"extra_mb": extra / 1e6, "gradients_mb": grads / 1e6}
-    poison(case.device)
-    times, again = [], out
+    first = case.results(out)
+    times, wall = [], time.perf_counter()
     for _ in range(spec["repeats"]):
         start = seconds(case.device)
-        again = case.run()
+        out = case.run()
         times.append(seconds(case.device) - start)
+    wall = (time.perf_counter() - wall) / spec["repeats"]
+    again = case.results(out)
+    repeatable = all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    with poisoned():
+        out = case.run()
     cuts = quantiles(times, n=5) if len(times) > 2 else [min(times), *times[:2], max(times)]
     found |= {"ms": 1e3 * sorted(times)[len(times) // 2], "p20": 1e3 * cuts[0], "p80": 1e3 * cuts[-1]}
-    found |= {"repeatable": bool(torch.equal(out, again)), **case.errors(again)}
+    found |= {"mean_wall_ms": 1e3 * wall, "load": os.getloadavg()[0], "repeatable": repeatable, **case.errors(out)}
     return found
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
+from shutil import which
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.head_losses import in_the_loop
@@ -20,6 +22,7 @@ OURS = {
     "train": ("recompute", "cache"),
     "mean": ("recompute", "loop"),
     "frozen": ("frozen",),
+    "half": ("recompute", "cache"),
     "masked": ("recompute", "cache"),
     "entropy": ("score",),
     "judge": ("letters",),
@@ -57,17 +60,31 @@ def _liger() -> Provider:
     return liger
 
 
-def _cce() -> Provider:
+def _cce(*, exact: bool) -> Provider:
+    """By default it drops gradients of unlikely tokens; `exact` keeps all."""
     from cut_cross_entropy import linear_cross_entropy  # pyright: ignore
 
+    rest = {"filter_eps": None} if exact else {}
+
     def cce(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
-        return -linear_cross_entropy(hidden_ND, weight_VD, targets_N.long(), reduction="none")
+        return -linear_cross_entropy(hidden_ND, weight_VD, targets_N.long(), reduction="none", **rest)
 
     return cce
 
 
+def _torch() -> Provider:
+    """PyTorch's own chunked loss, since 2.13."""
+    from torch.nn import LinearCrossEntropyOptions
+
+    def chunked(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+        options = LinearCrossEntropyOptions()
+        return -F.linear_cross_entropy(hidden_ND, weight_VD, targets_N.long(), reduction="none", options=options)
+
+    return chunked
+
+
 def _verl() -> Provider:
-    from verl.utils.kernel import linear_cross_entropy  # pyright: ignore
+    from verl.utils.kernel.linear_cross_entropy import linear_cross_entropy  # pyright: ignore
 
     def verl(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
         return linear_cross_entropy(hidden_ND, weight_VD, targets_N.long(), 1.0, "none")[0]
@@ -120,7 +137,7 @@ def entropy_of(name: str) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
 
         return trl
     if name == "verl":
-        from verl.utils.kernel import linear_cross_entropy  # pyright: ignore
+        from verl.utils.kernel.linear_cross_entropy import linear_cross_entropy  # pyright: ignore
 
         def verl(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
             return torch.stack(linear_cross_entropy(hidden_ND, weight_VD, targets_N.long(), 1.0, "none")[:2])
@@ -144,7 +161,15 @@ def _at(logp_NV: Tensor, targets_N: Tensor) -> Tensor:
 
 def make(name: str, mode: str) -> Any:
     """The provider called `name`, as `names` lists them, for a mode."""
-    peers: dict[str, Any] = {"compiled": _compiled, "trl": _trl, "liger": _liger, "cce": _cce, "verl": _verl}
+    peers: dict[str, Any] = {
+        "compiled": _compiled,
+        "torch": _torch,
+        "trl": _trl,
+        "liger": _liger,
+        "cce": partial(_cce, exact=False),
+        "cce-exact": partial(_cce, exact=True),
+        "verl": _verl,
+    }
     if mode == "entropy":
         return entropy_of(name)
     if name == "naive":
@@ -157,8 +182,17 @@ def make(name: str, mode: str) -> Any:
     return in_the_loop(mode, engine) if plan == "loop" else ours(plan, engine)
 
 
-MODULES = {"compiled": "torch", "trl": "trl", "liger": "liger_kernel", "cce": "cut_cross_entropy", "verl": "verl"}
-NO_ENTROPY = ("compiled", "liger", "cce")
+MODULES = {
+    "compiled": "torch",
+    "torch": "torch",
+    "trl": "trl",
+    "liger": "liger_kernel",
+    "cce": "cut_cross_entropy",
+    "cce-exact": "cut_cross_entropy",
+    "verl": "verl",
+}
+NO_ENTROPY = ("compiled", "torch", "liger", "cce", "cce-exact")
+ON_CPU = ("compiled", "torch", "trl")
 
 
 def absent(mode: str, device: str) -> dict[str, str]:
@@ -167,8 +201,12 @@ def absent(mode: str, device: str) -> dict[str, str]:
     for name, module in MODULES.items():
         if find_spec(module) is None:
             found[name] = f"{module} is not installed"
-        elif device != "cuda" and name != "trl":
-            found[name] = "needs a GPU" if name != "compiled" else "compiled on a GPU only"
+        elif device != "cuda" and name not in ON_CPU:
+            found[name] = "needs a GPU"
+        elif name == "compiled" and device != "cuda" and which("g++") is None:
+            found[name] = "needs a C++ compiler"
+        elif name == "torch" and not hasattr(torch.nn, "LinearCrossEntropyOptions"):
+            found[name] = "needs PyTorch 2.13"
         elif mode == "entropy" and name in NO_ENTROPY:
             found[name] = "returns no entropy"
     return found

@@ -19,33 +19,42 @@ from typing import Any
 
 import torch
 
+from benchmarks.head_goals import CPU, GPU, judged, lines
+from benchmarks.head_measure import ONE_IN
 from benchmarks.head_providers import absent, names
 
 ROOT = Path(__file__).parent
-MODES = ("nograd", "train", "mean", "frozen", "masked", "entropy", "judge", "dpo", "grpo")
-CPU_SHAPES = ((4096, 512, 32768),)
 GPU_HEADS = ((896, 151936), (2048, 256000), (4096, 128256), (4096, 32000))
-GPU_TOKENS = (512, 2048, 8191, 8192, 16384, 65536)
+GPU_TOKENS = (512, 2048, 8191, 8192, 16384, 32768, 65536)
+TOKENS_OF = {"judge": (64, 512), "dpo": (8192, 32768), "grpo": (32768,)}
+"""On a GPU: a judge's positions; 8 and 32 pairs, and 64 rollouts, of 512 tokens."""
 PRODUCTS = {
     "nograd": 1,
     "train": 3,
     "mean": 3,
     "frozen": 2,
+    "half": 3,
     "masked": 3,
     "entropy": 1,
     "judge": 1,
     "dpo": 3,
     "grpo": 3,
 }  # useful head products of a mode
+MODES = tuple(PRODUCTS)
 MODE_SECONDS = 600.0
 
 
-def shapes(device: str) -> list[tuple[int, int, int]]:
-    """(tokens, hidden size, vocabulary), the smallest first."""
+def shapes(device: str, mode: str) -> list[tuple[int, int, int]]:
+    """(tokens, hidden size, vocabulary): the one with goals, then the smallest first."""
     if device == "cpu":
-        return list(CPU_SHAPES)
-    found = [(n, depth, vocab) for depth, vocab in GPU_HEADS for n in GPU_TOKENS]
-    return sorted(found, key=lambda shape: shape[0] * shape[1] * shape[2])
+        return [_shape(CPU)]
+    found = [(n, depth, vocab) for depth, vocab in GPU_HEADS for n in TOKENS_OF.get(mode, GPU_TOKENS)]
+    return sorted(found, key=lambda shape: (shape != _shape(GPU), shape[0] * shape[1] * shape[2]))
+
+
+def _shape(at: str) -> tuple[int, int, int]:
+    n, depth, vocab = map(int, at.split("x"))
+    return n, depth, vocab
 
 
 def machine(device: str, threads: int) -> dict[str, Any]:
@@ -92,39 +101,51 @@ def measured(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(out: Path, device: str, modes: list[str], repeats: int, threads: int) -> dict[str, Any]:
-    """Measure what the file lacks, shape by shape, writing after each."""
+    """Measure what the file lacks, mode by mode and shape by shape, writing after each; ten minutes for a mode."""
     dtype = "float32" if device == "cpu" else "bfloat16"
     book: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"machine": {}, "ceilings": {}, "rows": {}}
     book["machine"] = machine(device, threads)
     torch.set_num_threads(threads)
-    for shape in shapes(device):
-        at = "x".join(map(str, shape))
-        if at not in book["ceilings"]:
-            book["ceilings"][at] = ceilings(shape, device, getattr(torch, dtype))
-        for mode in modes:
-            start = time.monotonic()
-            book.setdefault("left_out", {})[mode] = absent(mode, device)
+    for mode in modes:
+        start = time.monotonic()
+        book.setdefault("left_out", {})[mode] = absent(mode, device)
+        for shape in shapes(device, mode):
+            at = "x".join(map(str, shape))
+            if at not in book["ceilings"]:
+                book["ceilings"][at] = ceilings(shape, device, getattr(torch, dtype))
             for provider in names(mode, device):
                 key = f"{mode} {at} {provider}"
-                if book["rows"].get(key, {}).get("status") == "measured" or time.monotonic() - start > MODE_SECONDS:
+                if book["rows"].get(key, {}).get("status") == "measured":
+                    continue
+                if time.monotonic() - start > MODE_SECONDS:
+                    book["rows"][key] = {
+                        "status": "unmeasured",
+                        "why": "the mode's ten minutes were over: run it again",
+                    }
                     continue
                 spec = {"mode": mode, "shape": shape, "provider": provider, "device": device, "dtype": dtype}
                 book["rows"][key] = measured(spec | {"repeats": repeats, "threads": threads})
                 print(key, book["rows"][key], flush=True)
                 _write(out, book)
     _note_unmeasured(book, device)
+    book["goals"] = judged(book)
     _write(out, book)
     return book
 
 
 def _note_unmeasured(book: dict[str, Any], device: str) -> None:
-    """Name the rows a GPU would give, without numbers."""
+    """Name the rows that are missing here, without numbers: all of a GPU's where there is none."""
+    for mode in MODES:
+        for shape in shapes(device, mode):
+            for provider in names(mode, device):
+                key = f"{mode} {'x'.join(map(str, shape))} {provider}"
+                book["rows"].setdefault(key, {"status": "unmeasured", "why": "not asked for yet"})
     if device == "cuda":
         return
     book["unmeasured"] = [
         {"mode": mode, "shape": list(shape), "device": "cuda", "status": "unmeasured", "why": "no CUDA device at hand"}
         for mode in MODES
-        for shape in shapes("cuda")
+        for shape in shapes("cuda", mode)
     ]
 
 
@@ -145,7 +166,7 @@ def table(book: dict[str, Any]) -> str:
             lines.append(f"{mode + ' ' + at:30} {provider:24} {row['why']}")
             continue
         base = book["rows"].get(f"{mode} {at} naive", {}).get("ms", float("nan"))
-        ceiling = sum(list(book["ceilings"][at].values())[: PRODUCTS[mode]]) * (0.25 if mode == "masked" else 1.0)
+        ceiling = sum(list(book["ceilings"][at].values())[: PRODUCTS[mode]]) / ONE_IN.get(mode, 1)
         lines.append(
             f"{mode + ' ' + at:30} {provider:24} {row['ms']:9.1f} {row['ms'] / base:7.2f} {ceiling / row['ms']:8.0%} "
             f"{row['extra_mb'] - row['gradients_mb']:7.0f} {row.get('logp_max', float('nan')):9.1e} "
@@ -191,6 +212,7 @@ def main() -> None:
     arguments = parser.parse_args()
     book = run(arguments.out, device, arguments.modes, arguments.repeats, arguments.threads)
     print(table(book))
+    print("\n".join(lines(book["goals"])))
     plot(book, arguments.out.with_suffix(".svg"))
 
 
