@@ -93,6 +93,27 @@ def test_gradcheck_of_the_entropy(softcap: float | None) -> None:
     assert torch.autograd.gradcheck(entropy, tuple(problem.given))
 
 
+def test_a_forbidden_token_leaves_scores_and_gradients_as_if_it_were_not_there() -> None:
+    problem = random_problem(5, 3, 12, torch.float64, bias=True)
+    kept = torch.tensor([0, 1, 2, 3, 4, 6, 7, 9, 10])
+    bias_V = torch.full((12,), -torch.inf, dtype=torch.float64)
+    bias_V[kept] = problem.bias_V[kept]
+    found = []
+    for weight, bias, targets in (
+        (problem.weight_VD, bias_V, kept[torch.arange(5)]),
+        (problem.weight_VD[kept], problem.bias_V[kept], torch.arange(5)),
+    ):
+        hidden, weight = problem.hidden_ND.clone().requires_grad_(), weight.clone().requires_grad_()
+        scores = token_logprobs(hidden, weight, targets, bias=bias, return_entropy="grad", return_lse=True)
+        loss = scores.logp_N.sum() + scores.entropy_N.square().sum() + scores.lse_N.sum()
+        found.append((loss.detach(), *torch.autograd.grad(loss, [hidden, weight])))
+    (loss, hidden, weight), (true_loss, true_hidden, true_weight) = found
+    assert abs(loss - true_loss) <= 1e-12
+    assert distance(hidden, true_hidden) <= 1e-12
+    assert distance(weight[kept], true_weight) <= 1e-12
+    assert not weight[[5, 8, 11]].any()
+
+
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("depth", [60.0, -60.0, -150.0])
 def test_gradients_at_certain_and_hopeless_targets(plan: str, depth: float) -> None:

@@ -106,13 +106,17 @@ def test_folds_of_logits_far_below_zero(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", FOLDS)
-def test_a_forbidden_token_adds_nothing_to_the_moment(engine: str) -> None:
+def test_a_forbidden_token_adds_nothing_to_moment_and_mix(engine: str) -> None:
     batch = batch_of(3, 8, 70, torch.float32, PLAIN, bias=True)
     assert batch.bias_V is not None
     batch.bias_V[[4, 69]] = -torch.inf
-    sums = FOLDS[engine](batch, 0, 70, torch.zeros(3, device=DEVICE), moment=True)
-    expected = fold_torch(batch, 0, 70, torch.zeros(3, device=DEVICE), moment=True)
-    assert torch.allclose(sums.moment_N, expected.moment_N, rtol=1e-5, atol=1e-5)
+    shift_N, mix = torch.zeros(3, device=DEVICE), Mix(*torch.ones(2, 3, device=DEVICE))
+    got_NC, expected_NC = torch.empty(2, 3, 72, device=DEVICE)
+    got = FOLDS[engine](batch, 0, 70, shift_N, store_NC=got_NC[:, :70], moment=True, mix=mix)
+    expected = fold_torch(batch, 0, 70, shift_N, store_NC=expected_NC[:, :70], moment=True, mix=mix)
+    assert torch.allclose(got.moment_N, expected.moment_N, rtol=1e-5, atol=1e-5)
+    assert torch.allclose(got_NC[:, :70], expected_NC[:, :70], rtol=1e-5, atol=1e-5)
+    assert not got_NC[:, [4, 69]].any()
 
 
 def test_a_row_scores_the_same_in_any_batch() -> None:
