@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from random import Random
 
 from cai.config.label import Mode, Orders
 from cai.constitution.model import JudgeExample, Principle
-from cai.engine.protocol import Engine, Turn
+from cai.engine.protocol import Engine, OptionsUnsupported, Turn
 from cai.judge.modes import cot, list, logprob, score, text
 from cai.judge.prompts import fence_for, many_text, one_text
 from cai.judge.question import Answer, Question
@@ -22,7 +23,8 @@ from cai.records import Order, Prompt, Usage, Verdict
 from cai.seeds import content_id, seed_for
 
 TRIES = 2
-"""Times a question is asked whose answer in words could not be read; the second time with a temperature."""
+"""Times a question is asked whose answer in words could not be read; the second time held to the verdicts there are,
+or with a temperature where the engine cannot do that."""
 SECOND_TEMPERATURE = 0.7
 
 
@@ -93,6 +95,15 @@ def first_question(prompt: Prompt, replies: Sequence[str], principle: Principle,
     return logprob.turns(question) if asking.mode == "logprob" else text.turns(question)
 
 
+async def _in_words(engine: Engine, question: Question, asking: Asking, *, again: bool) -> Answer:
+    """The judge's words; the second time, one of four verdicts by its log-prob where the engine gives any."""
+    if again:
+        with suppress(OptionsUnsupported):
+            return await text.held(engine, question)
+    temperature = SECOND_TEMPERATURE if again else 0.0
+    return await text.answer(engine, question, max_tokens=asking.words_tokens, temperature=temperature)
+
+
 async def ask(engine: Engine, question: Question, asking: Asking) -> Answer:
     """One question in the run's mode; words that cannot be read are asked for once more."""
     if asking.mode == "logprob":
@@ -106,8 +117,7 @@ async def ask(engine: Engine, question: Question, asking: Asking) -> Answer:
                 engine, question, samples=asking.cot_samples, max_tokens=asking.cot_tokens, bounds=bounds
             )
         else:
-            temperature = SECOND_TEMPERATURE if attempt else 0.0
-            answer = await text.answer(engine, question, max_tokens=asking.words_tokens, temperature=temperature)
+            answer = await _in_words(engine, question, asking, again=attempt > 0)
         usage += answer.usage
         if answer.p_first is not None or answer.cannot_tell:
             break

@@ -181,7 +181,8 @@ def test_answers_that_cannot_be_read_are_no_labels_and_end_in_exit_code_one(tmp_
         return answer("Both have their merits.") if lamp in ("3?", "7?", "12") else behave(number, content)
 
     with served(mumble) as fake:
-        ended = label(fake, tmp_path, "--pairs", "p.jsonl", "--mode", "text", "label.canaries=0")
+        words = ("--mode", "text", "label.canaries=0", "engine.openai.top_logprobs=0")
+        ended = label(fake, tmp_path, "--pairs", "p.jsonl", *words)
         assert len(fake.asked) == 17 * 2 + 3 * 2 * 2  # an unread answer is asked for twice
     assert ended.code == 1
     assert "15.0% of the judge's answers could not be read" in ended.err

@@ -1,11 +1,12 @@
 """Verdicts in words: what is an answer, and what must never become a label."""
 
 import asyncio
+import math
 
 import pytest
 
 from cai.engine.scripted import ScriptedEngine
-from cai.judge.modes.text import read_words
+from cai.judge.modes.text import CHOICES, read_words
 from cai.judge.panel import Asking, Judge, ask_pair
 from tests.judge.shown import SHORTER, prompt
 
@@ -126,6 +127,29 @@ def test_the_second_try_counts_where_the_first_was_unread() -> None:
     engine = ScriptedEngine(lambda turns, sampling: said[sampling.temperature])
     votes, _ = asyncio.run(ask_pair([Judge("j", engine)], [SHORTER], prompt(), "one", "three", Asking(mode="text")))
     assert [vote.p_a for vote in votes] == [0.0, 1.0]  # B shown second is b in the one order and a in the other
+
+
+@pytest.mark.parametrize(
+    ("chances", "p_first", "tie", "cannot"),
+    [
+        ((0.5, 0.2, 0.1, 0.1), 1.0, False, False),
+        ((0.1, 0.5, 0.1, 0.1), 0.0, False, False),
+        ((0.1, 0.2, 0.5, 0.1), 0.5, True, False),
+        ((0.1, 0.2, 0.1, 0.5), None, False, True),
+        ((0.004, 0.003, 0.001, 0.001), None, False, False),  # it would still say something else
+    ],
+)
+def test_the_second_try_is_held_to_the_verdicts_there_are(
+    chances: tuple[float, ...], p_first: float | None, tie: bool, cannot: bool
+) -> None:
+    engine = ScriptedEngine(lambda turns, sampling: "Hm.", lambda turns, options: [math.log(p) for p in chances])
+    votes, usage = asyncio.run(ask_pair([Judge("j", engine)], [SHORTER], prompt(), "one", "three", Asking(mode="text")))
+    ps = [vote.p_a if vote.order == "ab" or vote.p_a is None else 1.0 - vote.p_a for vote in votes]
+    assert ps == [p_first] * 2
+    assert {(vote.tie, vote.cannot_tell) for vote in votes} == {(tie, cannot)}
+    assert votes[0].raw.startswith("A is better.=-")
+    assert usage.calls == 4
+    assert [call.options for call in engine.calls if call.options] == [CHOICES] * 2
 
 
 def test_tie_and_cannot_tell_are_answers() -> None:

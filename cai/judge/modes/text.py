@@ -11,7 +11,8 @@ import unicodedata
 from typing import Literal
 
 from cai.engine.protocol import Engine, Sampling, Turn
-from cai.judge.question import Answer, Question, example_text
+from cai.judge.question import Answer, Question, example_text, read_options
+from cai.records import Usage
 
 ASK_WORDS = "{judge}\nAnswer with one of these: A is better. B is better. Tie. Cannot tell."
 Words = Literal["A", "B", "tie", "cannot tell"]
@@ -139,10 +140,25 @@ def turns(question: Question) -> tuple[Turn, ...]:
     return tuple(asked)
 
 
-async def answer(engine: Engine, question: Question, *, max_tokens: int = 64, temperature: float = 0.0) -> Answer:
+async def held(engine: Engine, question: Question) -> Answer:
+    """The likeliest of the four verdicts by their log-probs, for a judge whose own words could not be read.
+
+    Unread where they hold next to no probability: it would have said something else. Raises OptionsUnsupported.
+    """
+    scores = await engine.option_logprobs(turns(question), CHOICES)
+    shares, _, raw = read_options(scores, CHOICES)
+    words = None if shares is None else read_words(CHOICES[shares.index(max(shares))])
+    return _answer(words, raw, scores.usage)
+
+
+def _answer(words: Words | None, raw: str, usage: Usage) -> Answer:
     """1, 0 or, for a tie, 0.5 for the reply shown first; None for "cannot tell" and for what cannot be read."""
+    p = {"A": 1.0, "B": 0.0, "tie": 0.5}.get(words or "")
+    return Answer(p, raw, usage, tie=words == "tie", cannot_tell=words == "cannot tell")
+
+
+async def answer(engine: Engine, question: Question, *, max_tokens: int = 64, temperature: float = 0.0) -> Answer:
+    """The verdict in the judge's own words."""
     sampling = Sampling(question.seed, temperature, max_tokens=max_tokens, choices=CHOICES)
     said = await engine.generate(turns(question), sampling)
-    words = read_words(said.text)
-    p = {"A": 1.0, "B": 0.0, "tie": 0.5}.get(words or "")
-    return Answer(p, said.text, said.usage, tie=words == "tie", cannot_tell=words == "cannot tell")
+    return _answer(read_words(said.text), said.text, said.usage)
