@@ -1,6 +1,6 @@
 """Two-round chains on one model: a plain loop, stages in batches of 32, and the engines; ratios from one run.
 
-    python -m benchmarks.engines [--model tiny] [--prompts 160] [--vllm] [--out benchmarks/results/engines.json]
+    python -m benchmarks.engines [--model tiny] [--prompts 200] [--vllm] [--out benchmarks/results/engines.json]
 
 Every contestant asks the same five questions per prompt (draft, twice critique and revision) with the same token ids
 for the same turns, at temperature 1. The loop and the stages use `model.generate` of transformers.
@@ -253,7 +253,7 @@ def main() -> None:
     """Measure, print the ratios, write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--prompts", type=int, default=160)
+    parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--loop-prompts", type=int, default=32, help="the plain loop runs this many of them")
     parser.add_argument("--vllm", action="store_true", help="run the vLLM engine as well")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "engines.json")

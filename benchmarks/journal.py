@@ -3,7 +3,8 @@
     python -m benchmarks.journal [--chains 5000] [--records 100000] [--out benchmarks/results/journal.json]
 
 Prints finished chains a second at concurrency 64 with and without the journal, rows a second by size of the commit,
-and the peak memory of a process that makes `--records` chains and their export, with the bytes of a chain.
+the peak memory of a process that makes `--records` chains and their export, with the bytes of a chain, and how long
+`cai --help` takes.
 """
 
 from __future__ import annotations
@@ -139,6 +140,16 @@ def _peak() -> float:
     return most / 1024**2 if sys.platform == "darwin" else most / 1024
 
 
+def help_seconds(times: int = 9) -> float:
+    """Median wall time of a new process that prints `cai --help`."""
+    command, took = [sys.executable, "-c", "from cai.cli import main; main()", "--help"], list[float]()
+    for _ in range(times):
+        began = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        took.append(time.perf_counter() - began)
+    return statistics.median(took)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chains", type=int, default=5000)
@@ -171,7 +182,13 @@ def main() -> None:
         f"{memory['export_MB']:,.0f} MB (imports alone {memory['imports_MB']:,.0f} MB), {memory['seconds']:,.0f} s; "
         f"{each:,.0f} bytes of journal each"
     )
-    goals = {"chains/s >= 1,000": stored >= 1000, "memory < 400 MB": memory["export_MB"] < 400}
+    asked_help = help_seconds()
+    print(f"cai --help: {asked_help:.2f} s")
+    goals = {
+        "chains/s >= 1,000": stored >= 1000,
+        "memory < 400 MB": memory["export_MB"] < 400,
+        "cai --help < 0.3 s": asked_help < 0.3,
+    }
     for goal, met in goals.items():
         print(f"goal {goal}: {'met' if met else 'NOT met'}")
     result = {
@@ -180,6 +197,7 @@ def main() -> None:
         "rows_per_second_by_group": groups,
         "journal_bytes_per_chain": each,
         "memory": memory,
+        "help_seconds": asked_help,
     }
     write_results(asked.out, began, result)
 

@@ -54,6 +54,8 @@ _CLOSERS = (
     "take care",
 )
 _RUN = re.compile(r"(\S)\1{7,}")
+_HALF_RUN = re.compile(r"(\S)\1{3}")
+"""What a run of eight leaves in every second character of a text: sought first, in half the time."""
 _EMOJI = re.compile("[\u2600-\u27bf\U0001f000-\U0001faff]")
 MOST_CLOSERS = 2
 MOST_EMOJI = 8
@@ -116,7 +118,7 @@ def _loops(reply: str) -> bool:
     lower = reply.lower()
     return (
         sum(lower.count(closer) for closer in _CLOSERS) > MOST_CLOSERS
-        or any(_too_long(run.group()) for run in _RUN.finditer(reply))
+        or (_HALF_RUN.search(reply[::2]) is not None and any(_too_long(run.group()) for run in _RUN.finditer(reply)))
         or (not reply.isascii() and len(_EMOJI.findall(reply)) > MOST_EMOJI)
     )
 

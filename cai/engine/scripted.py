@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cai.engine.protocol import Completion, ContextTooLong, OptionScores, OptionsUnsupported, Sampling, Turn
 from cai.records import Usage
@@ -49,7 +50,7 @@ class ScriptedEngine:
 
     def count_tokens(self, turns: tuple[Turn, ...], prefill: str = "") -> int:
         """Words of all turns and of `prefill`."""
-        return sum(len(turn.content.split()) for turn in turns) + len(prefill.split())
+        return sum([_words(turn.content) for turn in turns]) + _words(prefill)
 
     async def generate(self, turns: tuple[Turn, ...], sampling: Sampling, *, prefill: str = "") -> Completion:
         """The function's answer, cut after `max_tokens` words."""
@@ -84,3 +85,9 @@ class ScriptedEngine:
         if self.context_length is not None and tokens >= self.context_length:
             raise ContextTooLong(f"{tokens} words do not fit in a context of {self.context_length}")
         return tokens
+
+
+@lru_cache(maxsize=1024)
+def _words(text: str) -> int:
+    """Words of a text; a chain asks with the same ones again and again."""
+    return len(text.split())

@@ -102,3 +102,9 @@ def test_the_worst_problem_is_the_reason_and_every_one_is_explained():
     assert worst(("repetition", "truncated", "preamble")) == "truncated"
     assert worst(()) is None
     assert {problem for _, problem in NOISE} | {"truncated", "identical"} == set(PROBLEMS)
+
+
+@pytest.mark.parametrize("start", range(4))
+def test_a_run_of_eight_is_found_wherever_it_begins_and_one_of_seven_is_none(start):
+    assert reply_problems("abcd"[:start] + "!" * 8 + " ask them") == ("loop",)
+    assert reply_problems("abcd"[:start] + "!" * 7 + " ask them") == ()
