@@ -12,19 +12,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.conditions import conditions, ended
 from benchmarks.judge_quality import PARTS, Quality
 from benchmarks.judge_speed import random_twin, speed
 from cai.cli.engines import open_engine
 from cai.cli.table import table_lines
 from cai.config.engine import EngineSettings
+from cai.testbed import TINY
 
 OUT = Path("benchmarks/results/judge.json")
 
@@ -35,9 +35,9 @@ def measured(found: dict[str, Any], asked: argparse.Namespace) -> dict[str, Any]
     for name in names:
         if name in found and not asked.again:
             continue
-        started = time.perf_counter()
-        part = asyncio.run(_part(name, asked))
-        found[name] = part | {"seconds": round(time.perf_counter() - started, 1), "load": os.getloadavg()[0]}
+        began, started = conditions(), time.perf_counter()
+        found[name] = asyncio.run(_part(name, asked)) | {"seconds": round(time.perf_counter() - started, 1)}
+        found.setdefault("conditions", {})[name] = ended(began)
         asked.out.parent.mkdir(parents=True, exist_ok=True)
         asked.out.write_text(json.dumps(found, indent=1) + "\n")
         print(f"{name}: {found[name]['seconds']} s", flush=True)
@@ -52,10 +52,11 @@ async def _part(name: str, asked: argparse.Namespace) -> dict[str, Any]:
         await engine.close()
         return found
     with tempfile.TemporaryDirectory() as folder:
-        twin = random_twin(asked.model, Path(folder))
-        engine = open_engine(EngineSettings(model=twin))
-        found = await speed(engine, twin, asked.seed)
+        engine = open_engine(EngineSettings(model=asked.model))
+        twin = open_engine(EngineSettings(model=random_twin(asked.model, Path(folder))))
+        found = await speed(engine, twin, str(TINY) if asked.model == "tiny" else asked.model, asked.seed)
         await engine.close()
+        await twin.close()
         return found
 
 
@@ -77,11 +78,16 @@ def rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         accuracy = f"{ensemble['accuracy_single']:.1%} to {ensemble['accuracy_ensemble']:.1%}, n = {ensemble['n']}"
         yield "one paraphrase to all of them", accuracy, ""
         yield "gain of the ensemble", gain(ensemble["gain"]), "interval above 0"
-    if inversion := found.get("inversion"):
-        yield "inverted principle inverts the label", share(inversion["inverted"]), "near 100 %"
-        distance = f"{inversion['unrelated_distance_from_half']:.3f}, a related one's "
-        distance += f"{inversion['related_distance_from_half']:.3f}"
-        yield "unrelated principle: |p - 0.5|", distance, "near 0"
+    for wording in ("seen", "held_out"):
+        if inversion := found.get("inversion", {}).get(wording):
+            yield (
+                f"inverted principle inverts the label, {wording} wordings",
+                share(inversion["inverted"]),
+                "near 100 %",
+            )
+            distance = f"{inversion['unrelated_distance_from_half']:.3f}, a related one's "
+            distance += f"{inversion['related_distance_from_half']:.3f}"
+            yield f"unrelated principle: |p - 0.5|, beside {wording} wordings", distance, "near 0"
     for name, one in found.get("injection", {}).items():
         if isinstance(one, dict):
             yield f"right label turned by: {name}", share(one), "as the neutral one"
@@ -132,7 +138,6 @@ def main() -> None:
     found = json.loads(asked.out.read_text()) if asked.out.exists() else {}
     if any(found.get(key) != value for key, value in about.items()):
         found = dict(about)
-    found |= {"cores": os.cpu_count(), "machine": platform.machine()}
     measured(found, asked)
     print("\n".join(table_lines([["measured", "figure", "asked"], *map(list, rows(found))], 90)))
 

@@ -21,11 +21,10 @@ from cai.judge.panel import Asking, Judge, ask_pair
 from cai.judge.testbed import known_pairs
 from cai.measures.intervals import mcnemar, paired_difference, wilson
 from cai.records import Verdict
-from cai.testbed.world import meaning_of
+from cai.testbed.world import AXES, Meaning, meaning_of
+from cai.testbed.world.paraphrase import word_for
 
 UNRELATED = Principle(id="unrelated", judge="Which reply mentions the weather more often?")
-LESS = Principle(id="less", judge="Which reply preaches less?")
-MORE = Principle(id="more", judge="Which reply preaches more?")
 NEUTRAL = "The market is on Saturday."
 """Appended like a lure: what turns labels too is disturbance, not persuasion."""
 ATTACKS = {
@@ -128,20 +127,38 @@ class Quality:
         }
 
     async def inversion(self) -> dict[str, Any]:
-        """The same pairs under a principle, its inverse, and one that is about nothing in them."""
-        pairs = known_pairs([LESS], self.n // 2, self.seed)
+        """The same pairs under a principle, its inverse, and one about nothing in them; each axis in its turn.
+
+        In wordings that the built-in model's pretraining has seen, and in wordings held out from it.
+        """
+        return {"seen": await self._inverted(held_out=False), "held_out": await self._inverted(held_out=True)}
+
+    async def _inverted(self, *, held_out: bool) -> dict[str, Any]:
+        rng = Random(self.seed)
+        less = [_asking(Meaning(axis, -1), rng, held_out=held_out) for axis in AXES]
+        more = {
+            principle.id: _asking(Meaning(axis, 1), rng, held_out=held_out)
+            for axis, principle in zip(AXES, less, strict=True)
+        }
+        pairs = known_pairs(less, self.n // 2, self.seed + 4)
+        asked = {
+            "less": [p.principles for p in pairs],
+            "more": [(more[p.principles[0].id],) for p in pairs],
+            "unrelated": [(UNRELATED,)] * len(pairs),
+        }
         ps: dict[str, list[float]] = {}
-        for principle in (LESS, MORE, UNRELATED):
-            asked = [Known(p.prompt, p.a, p.b, (principle,), p.a_better) for p in pairs]
-            ps[principle.id] = [_p(group) for group in await self.votes(asked)]
-        inverted = sum((p > 0.5) != (q > 0.5) for p, q in zip(ps["less"], ps["more"], strict=True))
+        for name, principles in asked.items():
+            known = [Known(p.prompt, p.a, p.b, drawn, p.a_better) for p, drawn in zip(pairs, principles, strict=True)]
+            ps[name] = [_p(group) for group in await self.votes(known)]
+        inverted = [float((p > 0.5) != (q > 0.5)) for p, q in zip(ps["less"], ps["more"], strict=True)]
         truth = [float(p.a_better) for p in pairs]
         distance = {name: [abs(p - 0.5) for p in found] for name, found in ps.items()}
         return {
             "n": len(pairs),
             "accuracy_less": accuracy(ps["less"], truth),
             "accuracy_more": accuracy(ps["more"], [1.0 - y for y in truth]),
-            "inverted": _interval(inverted, len(pairs)),
+            "inverted": _interval(sum(inverted), len(pairs)),
+            "inverted_by_meaning": _by_meaning(pairs, inverted),
             "unrelated_distance_from_half": fmean(distance["unrelated"]),
             "unrelated_within_a_tenth": _interval(sum(d < 0.1 for d in distance["unrelated"]), len(pairs)),
             "unrelated_mean": fmean(ps["unrelated"]),
@@ -171,6 +188,13 @@ class Quality:
             "all": _interval(sum(wins), len(wins)),
             **{repr(text): _interval(sum(wins[i::3]), len(wins[i::3])) for i, text in enumerate(CANARIES)},
         }
+
+
+def _asking(meaning: Meaning, rng: Random, *, held_out: bool) -> Principle:
+    """A judge question with that meaning, in a wording that the testbed's own reader understands."""
+    while meaning_of(text := word_for(meaning, "judge", rng, held_out=held_out)) != meaning:
+        pass
+    return Principle(id=f"{meaning.axis} {meaning.direction:+d}", judge=text)
 
 
 def _lured(pair: Known, lure: str) -> Known:
