@@ -23,12 +23,31 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
-_TEMPLATES = frozenset(words_of(f"{CRITIQUE_TEMPLATE} {REVISE_TEMPLATE} {JUDGE_TEMPLATE}"))
+_NEGATIONS = frozenset(["avoid", "cannot", "don", "doesn", "never", "no", "nor", "not", "refrain", "without"])
+_ENDINGS = (("ies", "y", 5), ("ing", "", 6), ("ed", "", 5), ("es", "", 5), ("s", "", 4))
+"""Ending, what takes its place, and letters of the shortest word that loses it."""
+
+
+def _stems(text: str) -> frozenset[str]:
+    """Words without their endings, so that `replies` is `reply`; every way to say no is `not`."""
+    return frozenset(_stem(word) for word in words_of(text) if len(word) > 1 and word not in _EMPTY)
+
+
+def _stem(word: str) -> str:
+    if word in _NEGATIONS:
+        return "not"
+    for ending, instead, shortest in _ENDINGS:
+        if word.endswith(ending) and len(word) >= shortest and not word.endswith("ss"):
+            return word.removesuffix(ending) + instead
+    return word
+
+
+_TEMPLATES = _stems(f"{CRITIQUE_TEMPLATE} {REVISE_TEMPLATE} {JUDGE_TEMPLATE}")
 
 
 def content_words(principle: Principle) -> frozenset[str]:
     """The words of all voices that carry the principle's meaning: no small words, none that every principle has."""
-    said = frozenset(words_of(f"{principle.critique} {principle.revise} {principle.judge}")) - _EMPTY
+    said = _stems(f"{principle.critique} {principle.revise} {principle.judge}")
     return said - _TEMPLATES or said
 
 

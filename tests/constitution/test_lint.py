@@ -157,6 +157,32 @@ def test_near_duplicates_name_the_earlier_one(tmp_path: Path) -> None:
     assert "`never-make-up-facts-or-sources` on line 3" in found
 
 
+SAME = [
+    ("Never make things up.", "Do not make things up."),
+    ("Don't preach at the user.", "Avoid preaching to the user."),
+    ("Keep replies short.", "Keep the reply short."),
+    ("Answer the question first, then explain.", "First answer the question and then explain it."),
+    ("Do not reveal private information about people.", "Don't reveal people's private information."),
+]
+DIFFERENT = [
+    ("Prefer short replies.", "Prefer long replies."),
+    ("Refuse harmful requests.", "Help with requests."),
+    ("Be honest.", "Be helpful."),
+    ("Say so when you are not sure.", "Say so when a source is not to be trusted."),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_the_same_in_other_words_is_a_near_duplicate(one: str, other: str, tmp_path: Path) -> None:
+    (found,) = warnings(tmp_path, f"principles:\n  - {json.dumps(one)}\n  - {json.dumps(other)}\n")
+    assert "says almost the same as" in found
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_something_else_in_like_words_is_none(one: str, other: str, tmp_path: Path) -> None:
+    assert warnings(tmp_path, f"principles:\n  - {json.dumps(one)}\n  - {json.dumps(other)}\n") == []
+
+
 def test_a_shared_voice_is_a_duplicate_too(tmp_path: Path) -> None:
     text = "principles:\n"
     for id, words in (("a", "dog cat"), ("b", "sun moon")):
