@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -34,7 +35,10 @@ def verdict(content: dict[str, Any], text: str) -> dict[str, Any]:
     sign = -1.0 if content["model"] == "m-contrary" else 1.0
     if content.get("logprobs"):
         options = [f"{letter}" for letter in "ABCDEFGHIJKLMNOP"[: len(shown.replies)]]
-        scored = zip(options, letters(sharpness=0.3 * sign)(turns, tuple(options)), strict=True)
+        scored = list(zip(options, letters(sharpness=0.3 * sign)(turns, tuple(options)), strict=True))
+        if len(shown.replies) == 1:  # a number: twice as likely as all others together at the reply's worth
+            best = 1 + round(min(9, max(0, 4.5 + sign * value(shown, shown.replies[0]) / 2)))
+            scored = [(str(n), math.log(2 / 3 if n == best else 1 / 27)) for n in range(1, 11)]
         top = [{"token": token, "logprob": logprob, "bytes": None} for token, logprob in scored]
         return answer("A", logprobs={"content": [{"token": "A", "logprob": 0.0, "bytes": None, "top_logprobs": top}]})
     values = [sign * value(shown, reply) for reply in shown.replies]

@@ -78,6 +78,38 @@ def test_sixteen_replies_from_a_file(plan: str, compared: int, exported: int, tm
     assert {row["provenance"] for row in rows} == {"replies"}
 
 
+@pytest.mark.parametrize("words", [("--mode", "list"), ("--mode", "list", "label.best_of=true"), ("--mode", "score")])
+def test_modes_that_see_all_replies(words: tuple[str, ...], tmp_path: Path) -> None:
+    rows = [{"prompt": f"How do I lend lamp {n}?", "replies": ["x" * 8, "x" * 3, "x" * 5]} for n in range(6)]
+    write_rows(tmp_path / "r.jsonl", *rows)
+    with served(behave) as fake:
+        ended = label(fake, tmp_path, "--replies", "r.jsonl", *words)
+    assert ended.code == 0, ended.err
+    assert len(pairs(tmp_path)) == 6 * 3
+    for row in pairs(tmp_path):
+        better = min if row["principles"] == ["shorter"] else max
+        assert texts(row)[0] == better(texts(row), key=len)
+        assert row["strength_chosen"] > row["strength_rejected"]
+        if words[1] == "score":
+            assert 1 >= row["reward_chosen"] > row["reward_rejected"] >= -1
+
+
+def test_a_dry_run_shows_a_question_and_a_cost_and_stores_nothing(tmp_path: Path) -> None:
+    write_pairs(tmp_path, 40)
+    with served(behave) as fake:
+        ended = label(fake, tmp_path, "--pairs", "p.jsonl", "--dry-run", "--price-in", "1000000")
+    assert ended.code == 0, ended.err
+    lines = ended.out.splitlines()
+    assert lines[0].startswith("=== logprob under ")
+    assert "Answer with one letter, A or B." in lines
+    assert sum(line.startswith("--- m, ") for line in lines) == 2
+    # Eight of forty pairs asked in both orders, each with a canary; a question is seven tokens, each for one unit.
+    assert "40 prompts: about 160 calls, 1,120 prompt tokens, 320 written (from 8 probed prompts)" in lines
+    assert "cost 1120" in lines
+    assert lines[-1] == "nothing was stored"
+    assert not (tmp_path / "runs").exists()
+
+
 def test_pairs_are_labelled_again_and_their_own_labels_do_not_count(tmp_path: Path) -> None:
     write_rows(
         tmp_path / "p.jsonl",

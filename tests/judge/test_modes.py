@@ -112,6 +112,20 @@ def test_ten_is_taken_out_of_one_only_where_both_start_alike() -> None:
     assert apart[0] == pytest.approx(0.5 / 1.3)
 
 
+def test_a_one_behind_which_a_ten_may_hide_is_unread() -> None:
+    # A server with split digits shows "1" for both: "10" is bounded by the least log-prob shown.
+    shown = (*[False] * 9, True)
+    logs = [math.log(0.6), *[math.log(0.04)] * 8, math.log(0.001)]
+    for overlap in (False, True):
+        shares, _, raw = score.read_numbers(scores(*logs, bounded=shown), overlap=overlap)
+        assert shares is None
+        assert "10=<-6.9078" in raw
+    logs[0] = math.log(0.001)
+    shares, _, _ = score.read_numbers(scores(*logs, bounded=shown), overlap=True)
+    assert shares is not None
+    assert shares[1] == pytest.approx(0.04 / 0.322)
+
+
 def test_numbers_of_two_replies_are_compared_by_chance() -> None:
     # a is 3 or 8 with one half each, b is 8: P(a > b) = 0, P(equal) = 1/2, so 1/4.
     a = tuple(0.5 if n in (3, 8) else 0.0 for n in range(1, 11))

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 from cai.engine.protocol import Engine, OptionScores, Turn
 from cai.judge.prompts import one_text
-from cai.judge.question import read_options
+from cai.judge.question import LEAST_MASS, read_options
 from cai.records import Prompt, Usage
 
 ASK_SCORE = (
     "{judge}\nThat question is about two replies. Rate how well this one does by it, from 1 (worst) to 10 (best). "
     "Answer with the number."
 )
+EMPTY = (Turn("user", ""),)
 NUMBERS = tuple(str(number) for number in range(1, 11))
 
 
@@ -47,10 +48,13 @@ def ask_score(one: str, judge_voice: str) -> str:
 def read_numbers(scores: OptionScores, *, overlap: bool) -> tuple[tuple[float, ...] | None, float, str]:
     """As `read_options`; with `overlap`, "10" is written with the token of "1" first, and "1" counts it too.
 
-    What goes on to "10" is then taken out of "1".
+    What goes on to "10" is then taken out of "1". A server that shows "1" and no "10" may write "10" as "1" and "0":
+    such an answer is unread, or a ten would count as a one.
     """
-    if not overlap:
-        return read_options(scores, NUMBERS)
+    if not overlap or scores.bounded[9]:
+        shares, mass, raw = read_options(scores, NUMBERS)
+        hidden = scores.bounded[9] and shares is not None and shares[0] > LEAST_MASS
+        return (None if hidden else shares), mass, raw
     ten, one = math.exp(scores.logprobs[9]), math.exp(scores.logprobs[0])
     alone = max(one - ten, 0.0)
     first = math.log(alone) if alone > 0.0 else -math.inf
@@ -67,6 +71,7 @@ async def answer(engine: Engine, prompt: Prompt, reply: str, voice: str, fence: 
     """The judge's number for one reply under one principle; no order is involved."""
     turns = (Turn("user", ask_score(one_text(prompt, reply, fence), voice)),)
     scores = await engine.option_logprobs(turns, NUMBERS)
-    overlap = engine.count_tokens(turns, "10") > engine.count_tokens(turns, "1")
+    # Of an empty conversation: an engine that only estimates tokens counts both alike.
+    overlap = engine.count_tokens(EMPTY, "10") > engine.count_tokens(EMPTY, "1")
     shares, mass, raw = read_numbers(scores, overlap=overlap)
     return Score(shares, mass, raw, scores.usage)
