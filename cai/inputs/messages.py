@@ -26,6 +26,8 @@ KNOWN_COLUMNS = (
 )
 """Columns looked for, in this order, whatever their case, when none is named."""
 CATEGORY_COLUMNS = ("category", "type")
+_LISTS = ("messages", "conversations", "turns")
+"""Columns whose cells are lists, in a CSV file as JSON; in others a bracket may be the start of a text."""
 _EXTRA = {"instruction": ("input",)}
 _ROLES: dict[str, Role] = {
     "system": "system",
@@ -85,8 +87,8 @@ def category_of(cells: Mapping[str, object]) -> str:
 def read_cell(cells: Mapping[str, object], column: str) -> Conversation:
     """The conversation in one row's prompt column. Raises `CellProblem`."""
     value = cells[column]
-    if isinstance(value, str) and value.lstrip().startswith("[{"):
-        value = _messages_as_text(value, column)
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        value = _list_in_text(value, column)
     if isinstance(value, str):
         return _ending_with_user(_from_text(value, cells, column), column)
     if isinstance(value, list):
@@ -101,14 +103,21 @@ def read_cell(cells: Mapping[str, object], column: str) -> Conversation:
     raise CellProblem(column, f"a prompt is a string or a list of messages, not {kind}", "mend or drop the row")
 
 
-def _messages_as_text(value: str, column: str) -> object:
-    """A list of messages written as JSON in a CSV cell; any other text stays the text it is."""
-    if column.lower() not in ("messages", "conversations", "turns"):
-        return value
+def _list_in_text(value: str, column: str) -> object:
+    """A list of messages or turns written as JSON, as in a CSV cell; any other text is the text it is."""
+    sure = column.lower() in _LISTS
     try:
-        return json.loads(value)
+        found = json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise CellProblem(column, f"not a JSON list of messages: {error}", "mend or drop the row") from error
+        if sure:
+            raise CellProblem(column, f"not a JSON list of messages: {error}", "mend or drop the row") from error
+        return value
+    return found if sure or _are_messages(found) else value
+
+
+def _are_messages(value: object) -> bool:
+    entries = cast("list[object]", value) if isinstance(value, list) else []
+    return bool(entries) and all(isinstance(entry, dict) and {"role", "from"} & {*entry} for entry in entries)
 
 
 def _from_text(text: str, cells: Mapping[str, object], column: str) -> tuple[Message, ...]:

@@ -118,6 +118,29 @@ def test_sharegpt_turns_and_a_csv_cell_of_json_are_read_as_messages(tmp_path):
     assert [m.role for m in prompt.messages] == ["user", "assistant", "user"]
 
 
+@pytest.mark.parametrize(
+    ("column", "cell", "first"),
+    [
+        ("prompt", '[{"role": "user", "content": "a"}]', "a"),
+        ("messages", ' [ {"role": "user", "content": "a"} ]', "a"),
+        ("turns", '["a", "b"]', "a"),
+        ("prompt", "[1, 2, 3]: what comes next?", "[1, 2, 3]: what comes next?"),
+        ("prompt", '["a", "b"]', '["a", "b"]'),
+        ("prompt", '[{"x": 1}]', '[{"x": 1}]'),
+    ],
+)
+def test_lists_written_as_json_in_a_cell_are_lists_and_other_brackets_are_text(tmp_path, column, cell, first):
+    with (tmp_path / "p.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([[column], [cell]])
+    assert texts(PromptFile(str(tmp_path / "p.csv"))) == [first]
+
+
+def test_a_cell_that_should_be_a_list_and_is_none_says_so(tmp_path):
+    (tmp_path / "p.csv").write_text("messages\n\"[{'role': 'user'}]\"\n")
+    with pytest.raises(InputError, match=r"p\.csv:2: messages: not a JSON list of messages"):
+        PromptFile(str(tmp_path / "p.csv")).check()
+
+
 def test_instruction_is_followed_by_its_input(tmp_path):
     file = jsonl(tmp_path / "p.jsonl", {"instruction": "Sum up.", "input": "A long text."}, {"instruction": "Go."})
     assert texts(file) == ["Sum up.\n\nA long text.", "Go."]
