@@ -6,7 +6,7 @@ import re
 
 from cai.records import Message, Role
 
-_TURN = re.compile(r"\n\n(Human|Assistant):")
+_TURN = re.compile(r"\r?\n\r?\n(Human|Assistant):")
 _OPENING = re.compile(r"\s*Human:")
 _ROLES: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
 

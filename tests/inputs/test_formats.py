@@ -339,3 +339,13 @@ def test_columns_of_a_dataset_that_are_not_asked_for_are_not_decoded(tmp_path):
     rows = Dataset.from_dict({"prompt": ["a"], "picture": [{"bytes": b"no picture", "path": None}]})
     rows.cast_column("picture", Image()).save_to_disk(str(tmp_path / "d"))
     assert texts(PromptFile(str(tmp_path / "d"))) == ["a"]
+
+
+def test_a_transcript_with_the_line_ends_of_windows_keeps_its_turns(tmp_path):
+    talk = "\n\nHuman: a: b\n\nAssistant: c\n\nHuman: d"
+    unix, windows = (
+        jsonl(tmp_path / "u.jsonl", {"chosen": talk}),
+        jsonl(tmp_path / "w.jsonl", {"chosen": talk.replace("\n", "\r\n")}),
+    )
+    assert [prompt.messages for prompt in windows] == [prompt.messages for prompt in unix]
+    assert [message.content for message in next(iter(windows)).messages] == ["a: b", "c", "d"]
