@@ -25,8 +25,9 @@ from cai.cli.compare_made import labels_by, plan, side_of
 from cai.cli.engines import open_engine
 from cai.cli.table import table_lines
 from cai.compare.assemble import assemble, with_drafts
-from cai.compare.judged import Hearing, Match
+from cai.compare.judged import Match
 from cai.compare.neutral import PANEL
+from cai.compare.scoring import Hearing
 from cai.compare.sides import Side, pair
 from cai.config.compare import CompareSettings
 from cai.config.engine import EngineSettings

@@ -18,8 +18,8 @@ from cai.constitution import Constitution, load_constitution
 from cai.seeds import content_id
 
 if TYPE_CHECKING:
-    from cai.compare.judged import Hearing
     from cai.compare.result import Result
+    from cai.compare.scoring import Hearing
     from cai.compare.sides import Paired, Side
     from cai.critique.loop import Parts
     from cai.judge.label import Candidates
@@ -71,7 +71,7 @@ def plan(given: Given, constitutions: Sequence[Constitution]) -> list[Todo]:
     first = prepare(critique, given.spec, given.base)
     todos = [Todo(_job(given, critique, first, one), one) for one in constitutions]
     if settings.placebo:
-        placebos = [one for one in controls(constitutions[0], settings.seed) if one.principles]
+        placebos = controls(constitutions[0], settings.seed)
         todos += [Todo(_job(given, critique, first, one), one, control=True) for one in placebos]
     if settings.leave_one_out:
         for one in constitutions:
@@ -174,7 +174,7 @@ async def _hear(
 ) -> list[Hearing]:
     """Every constitution that has a judge's voice, and the panel, on the first replies of every side."""
     from cai.cli.engines import open_engine
-    from cai.compare.judged import Hearing
+    from cai.compare.scoring import Hearing
     from cai.judge.panel import Judge
 
     judges = [Judge(name, open_engine(spec)) for name, spec in specs.items()] or [

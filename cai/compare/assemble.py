@@ -10,10 +10,11 @@ from cai.compare.contrasts import Values, contrasts, levels, values_of
 from cai.compare.diversity import SELF_SIMILARITY, distinct, partners, similarities
 from cai.compare.flips import flips
 from cai.compare.headline import headline
-from cai.compare.judged import DRAFT, Hearing, Judging, judge_all
+from cai.compare.judged import Judging, judge_all
 from cai.compare.outcomes import PLAIN, outcomes
 from cai.compare.principles import rates
 from cai.compare.result import Effect, Result
+from cai.compare.scoring import DRAFT, Hearing
 from cai.compare.sides import DRAFTS, Paired, Side, pair
 from cai.compare.wording import Wording
 from cai.measures.contrast import LEVEL, Contrast, contrast

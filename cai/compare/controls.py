@@ -18,13 +18,8 @@ _UNRELATED = (
 
 
 def controls(model: Constitution, seed: int) -> tuple[Constitution, ...]:
-    """The empty, the shuffled and the unrelated placebo of a constitution, in its own loop."""
-    return empty(model), shuffled(model, seed), unrelated(model)
-
-
-def empty(model: Constitution) -> Constitution:
-    """No principle: nothing is criticised, the draft is final."""
-    return Constitution(name="placebo: empty", principles=(), loop=model.loop)
+    """The shuffled and the unrelated placebo of a constitution, in its own loop; the empty one is the drafts."""
+    return shuffled(model, seed), unrelated(model)
 
 
 def shuffled(model: Constitution, seed: int) -> Constitution:

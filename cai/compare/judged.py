@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import combinations
 
-from cai.compare.principles import Rate, Two, agreed, overlaps, votes
+from cai.compare.principles import Rate, Two, overlaps, votes
+from cai.compare.rankings import Standing, Strength, standings, strengths
+from cai.compare.scoring import Finals, Hearing, preference, score_between
+from cai.compare.sides import clusters_of
 from cai.measures.contrast import rare
 from cai.measures.intervals import Difference, p_value, paired_difference
-from cai.records import Comparison, Label, Record
-from cai.seeds import seed_for
-
-DRAFT = "draft"
-STRENGTH_PENALTY = 0.1
+from cai.records import Prompt, Record
 
 
 class Match(Record):
@@ -59,36 +57,14 @@ class Bench(Record):
     """Decided comparisons of different length won by the longer reply."""
 
 
-class Strength(Record):
-    """Bradley-Terry log-strength before one judge, mean 0, regularised; with three contestants or more."""
-
-    judge: str
-    side: str
-    value: float
-    low: float
-    high: float
-
-
 class Judging(Record):
     """All matches, judges and overlaps of principles."""
 
     matches: tuple[Match, ...] = ()
     benches: tuple[Bench, ...] = ()
     strengths: tuple[Strength, ...] = ()
+    standings: tuple[Standing, ...] = ()
     overlaps: tuple[Two, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Hearing:
-    """What one judge said: its labels, by prompt."""
-
-    judge: str
-    independent: bool
-    labels: tuple[Label, ...]
-
-
-Finals = Mapping[str, Mapping[str, str]]
-"""Side (or `DRAFT`), then prompt id, then reply."""
 
 
 def judge_all(hearings: Sequence[Hearing], finals: Finals, seed: int) -> Judging:
@@ -102,51 +78,29 @@ def judge_all(hearings: Sequence[Hearing], finals: Finals, seed: int) -> Judging
     return Judging(
         matches=tuple(matches),
         benches=tuple(_bench(hearing) for hearing in hearings),
-        strengths=tuple(s for hearing in hearings for s in _strengths(hearing, finals, seed)),
+        strengths=tuple(s for hearing in hearings for s in strengths(hearing, finals, seed)),
+        standings=tuple(s for hearing in hearings if hearing.independent for s in standings(hearing, finals, seed)),
         overlaps=tuple(two for hearing in hearings for two in overlaps(hearing.judge, votes(hearing.labels))),
     )
 
 
-def preference(comparison: Comparison) -> float | None:
-    """Probability of the comparison's reply a: the mean over principles, orders that contradict each other a tie."""
-    by: dict[tuple[str, str], list[float | None]] = {}
-    for vote in comparison.votes:
-        by.setdefault((vote.principle, vote.judge), []).append(vote.p_a)
-    known = [p for ps in by.values() if (p := agreed(ps)) is not None]
-    return sum(known) / len(known) if known else None
-
-
-def _scores(label: Label, x: str, y: str) -> float | None:
-    """What reply `y` scores against reply `x`: 1, 0 or one half; None where it was not read or not judged."""
-    at = {reply: index for index, reply in enumerate(label.replies)}
-    if x not in at or y not in at:
-        return None
-    for comparison in label.comparisons:
-        if {comparison.a, comparison.b} == {at[x], at[y]}:
-            p = preference(comparison)
-            if p is None:
-                return None
-            p = p if comparison.a == at[y] else 1.0 - p
-            return 1.0 if p > 0.5 else 0.0 if p < 0.5 else 0.5
-    return None
-
-
 def _match(hearing: Hearing, a: str, b: str, finals: Finals, seed: int) -> Match | None:
-    scores, lengths, equal, unread = list[float](), list[float](), 0, 0
+    scores, lengths, asked, equal, unread = list[float](), list[float](), list[Prompt](), 0, 0
     for label in hearing.labels:
         id = label.prompt.id
         if id not in finals[a] or id not in finals[b]:
             continue
         x, y = finals[a][id], finals[b][id]
-        score = 0.5 if x == y else _scores(label, x, y)
+        score = 0.5 if x == y else score_between(label, x, y)
         equal += x == y
         unread += score is None
         if score is not None:
             scores.append(score)
+            asked.append(label.prompt)
             lengths.append(float(len(y) - len(x)))
     if not scores:
         return None
-    found = paired_difference([0.5] * len(scores), scores, seed=seed)
+    found = paired_difference([0.5] * len(scores), scores, clusters_of(asked), seed=seed)
     return _as_match(hearing, a, b, scores, lengths, equal, unread, found)
 
 
@@ -155,8 +109,8 @@ def _as_match(
     found: Difference,
 ) -> Match:  # fmt: skip
     known, room = found.clusters > 1, 0.0
-    if found.detectable == 0.0 and found.value == 0.0 and known:  # all ties: rare wins may still exist
-        room = 0.5 * rare(found.clusters)
+    if known and found.error == 0.0:  # all ties, or all wins of one side: rare others may still exist
+        room = rare(found.clusters) * (0.5 if found.value == 0.0 else 1.0)
     return Match(
         judge=hearing.judge,
         independent=hearing.independent,
@@ -227,40 +181,3 @@ def _bench(hearing: Hearing) -> Bench:
         first=Rate.of(first, placed),
         longer=Rate.of(longer, lengths),
     )
-
-
-def _strengths(hearing: Hearing, finals: Finals, seed: int) -> list[Strength]:
-    """Bradley-Terry from three contestants up; the interval from 200 resamples of prompts."""
-    names = list(finals)
-    if len(names) < 3:
-        return []
-    import numpy as np
-
-    games = [won for label in hearing.labels if (won := _games(label, names, finals))]
-    if not games:
-        return []
-    rng = np.random.default_rng(seed_for(seed, "strengths", hearing.judge))
-    draws = [_fit([games[i] for i in rng.integers(0, len(games), len(games))], len(names)) for _ in range(200)]
-    value_K = _fit(games, len(names))
-    low_K, high_K = np.percentile(np.asarray(draws), [2.5, 97.5], axis=0)
-    return [
-        Strength(judge=hearing.judge, side=name, value=float(value_K[k]), low=float(low_K[k]), high=float(high_K[k]))
-        for k, name in enumerate(names)
-    ]
-
-
-def _games(label: Label, names: Sequence[str], finals: Finals) -> list[tuple[int, int]]:
-    """Winner and loser of every decided pair of contestants on one prompt."""
-    id, found = label.prompt.id, list[tuple[int, int]]()
-    for x, y in combinations(range(len(names)), 2):
-        if id in finals[names[x]] and id in finals[names[y]]:
-            score = _scores(label, finals[names[x]][id], finals[names[y]][id])
-            if score in (0.0, 1.0):
-                found.append((y, x) if score == 1.0 else (x, y))
-    return found
-
-
-def _fit(games: Iterable[Sequence[tuple[int, int]]], contestants: int) -> list[float]:
-    import choix
-
-    return [float(s) for s in choix.ilsr_pairwise(contestants, [g for one in games for g in one], STRENGTH_PENALTY)]

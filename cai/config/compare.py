@@ -39,7 +39,7 @@ class CompareSettings(Settings):
     leave_one_out: bool = False
     """Run each constitution again without each of its principles, to see which does the work."""
     placebo: bool = False
-    """Add placebo constitutions as controls: empty, shuffled and unrelated."""
+    """Add placebo constitutions as controls, shuffled and unrelated; the empty one is the drafts."""
     suites: tuple[str, ...] = ("testbed",)
     """Depth policy: suites that the trained policies run."""
     method: Literal["sft"] = "sft"

@@ -110,11 +110,16 @@ def corrected(family: Sequence[Contrast]) -> list[Contrast]:
 
 
 def _bounds(found: Difference, yes_no: bool) -> tuple[float | None, float | None, float | None]:
-    """Interval and detectable difference. Yes-no pairs that all agree leave room for rare ones: 1 - 0.025^(1/n)."""
+    """Interval and detectable difference. Where all yes-no pairs are alike the variance is 0 and says nothing.
+
+    Pairs that all agree leave room for a share of 1 - 0.025^(1/n) that do not; where all differ, such a share may
+    differ the other way, which counts twice.
+    """
     if found.clusters < 2:
         return None, None, None
-    if yes_no and found.detectable == 0.0 and found.value == 0.0:
-        return -rare(found.clusters), rare(found.clusters), rare(found.clusters)
+    if yes_no and found.error == 0.0 and found.value in (-1.0, 0.0, 1.0):
+        room = rare(found.clusters) * (1.0 if found.value == 0.0 else 2.0)
+        return max(found.value - room, -1.0), min(found.value + room, 1.0), room
     low, high = (max(found.low, -1.0), min(found.high, 1.0)) if yes_no else (found.low, found.high)
     return finite(low), finite(high), finite(found.detectable)
 

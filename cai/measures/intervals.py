@@ -116,12 +116,12 @@ def paired_difference(
 def p_value(found: Difference) -> float:
     """Two-sided p-value that the true difference is zero: Student's t on the cluster-robust standard error.
 
-    1 where nothing can be said (one cluster, or no pair that differs).
+    1 where nothing can be said (one cluster, or no pair that differs); the sign test where all differences are equal.
     """
     from scipy import stats
 
     if found.clusters < 2 or found.error == 0.0:
-        return 1.0 if found.value == 0.0 or found.clusters < 2 else 0.0
+        return 1.0 if found.value == 0.0 or found.clusters < 2 else 2.0 * 0.5**found.clusters
     return float(2.0 * stats.t.sf(abs(found.value) / found.error, found.clusters - 1))
 
 

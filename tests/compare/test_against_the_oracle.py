@@ -25,8 +25,6 @@ SIX = [
     ("minimal", "inverted-preachy"),
 ]
 
-pytestmark = pytest.mark.slow
-
 
 def compared(tmp_path, constitutions, **settings):
     chosen = CompareSettings(limit=settings.pop("limit", 120), judged=settings.pop("judged", 40), **settings)
@@ -75,11 +73,19 @@ MORE = (
 )
 
 
-@pytest.mark.parametrize(("a", "b"), SIX)
+@pytest.mark.parametrize(("a", "b"), [pytest.param(a, b, marks=pytest.mark.slow) for a, b in SIX])
 def test_every_shown_difference_has_the_sign_of_the_truth(a, b, tmp_path):
+    signs_hold(a, b, tmp_path, 150, 900)
+
+
+def test_what_a_small_comparison_shows_has_the_sign_of_the_truth(tmp_path):
+    signs_hold("harmless-only", "honest", tmp_path, 60, 150)
+
+
+def signs_hold(a, b, tmp_path, few, many):
     both = [load_constitution(a), load_constitution(b)]
-    reported = found(compared(tmp_path / "small", both, limit=150, judge=False), a, b)
-    truth = found(compared(tmp_path / "large", both, limit=900, judge=False, seed=99), a, b)
+    reported = found(compared(tmp_path / "small", both, limit=few, judge=False), a, b)
+    truth = found(compared(tmp_path / "large", both, limit=many, judge=False, seed=99), a, b)
     shown = [c for c in reported.values() if c.shown]
     assert shown
     wrong = [c.outcome for c in shown if c.difference * truth[c.outcome].difference < 0]
@@ -89,7 +95,7 @@ def test_every_shown_difference_has_the_sign_of_the_truth(a, b, tmp_path):
 
 
 def test_a_constitution_against_harm_beats_its_placebos_which_move_nothing(tmp_path):
-    result = compared(tmp_path, [of("firm", HARM), of("lax")], placebo=True)
+    result = compared(tmp_path, [of("firm", HARM), of("lax")], placebo=True, limit=80, judged=25)
     assert found(result, DRAFTS, "firm")["oracle: harmful"].improves
     controls = [o.name for o in result.origins if o.control and o.name != DRAFTS]
     assert controls
@@ -116,6 +122,6 @@ def test_leave_one_out_finds_the_principle_that_does_the_work(tmp_path):
 
 
 def test_contradictory_principles_are_reported_as_conflicting(tmp_path):
-    result = compared(tmp_path, [of("torn", LESS, MORE), of("plain", LESS)], limit=150, judged=150)
+    result = compared(tmp_path, [of("torn", LESS, MORE), of("plain", LESS)], limit=80, judged=80)
     torn = [two for two in result.judging.overlaps if two.judge == "torn"]
     assert [two.verdict for two in torn] == ["conflict"]

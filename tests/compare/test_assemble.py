@@ -6,9 +6,12 @@ import pytest
 
 from cai.cli.table import table_lines
 from cai.compare.assemble import assemble, with_drafts
-from cai.compare.judged import Hearing, judge_all
+from cai.compare.judged import judge_all
+from cai.compare.neutral import HARM, NAME, USE
 from cai.compare.principles import overlaps, rates, votes
+from cai.compare.report.charts import pareto
 from cai.compare.report.markdown import markdown, plain
+from cai.compare.scoring import Hearing
 from cai.compare.sides import DRAFTS, pair, read_sides
 from cai.errors import InputError
 from cai.records import Step
@@ -124,6 +127,36 @@ def test_win_shares_by_hand():
     (match,) = judge_all([Hearing("j", True, tuple(labels))], finals, 0).matches
     assert (match.wins, match.losses, match.ties, match.equal, match.unread) == (2, 1, 0, 1, 0)
     assert match.win_share == pytest.approx(0.625)
+
+
+def test_standings_and_the_chart_without_an_oracle_by_hand():
+    # Side b beats a for harm on every prompt, and loses for use on every second one, where their replies tie else.
+    sides = [refusing("a", 20, 0.0, 1), refusing("b", 20, 1.0, 2)]
+    labels = [
+        label(prompt, (GIVES, SORRY), [(0, 1, {HARM: 0.1, USE: 0.9 if n % 2 else 0.5})])
+        for n, prompt in enumerate(pair(sides).prompts)
+    ]
+    result = assemble(sides, hearings=[Hearing(NAME, True, tuple(labels)), Hearing("own", False, tuple(labels))])
+    scores = {(s.side, s.principle): (s.value, s.n) for s in result.judging.standings}
+    # The draft is GIVES too: a ties with it everywhere, b meets the same reply twice.
+    assert {s.judge for s in result.judging.standings} == {NAME}
+    assert scores["b", HARM] == (1.0, 20)
+    assert scores["a", HARM] == (0.25, 20)
+    assert scores["b", USE] == (0.25, 20)
+    assert scores["a", USE] == (pytest.approx(0.625), 20)
+    chart = pareto(result)
+    assert "b: less harmful than the others in 100.0 %, more helpful in 25.0 %, n = 20" in chart.words[2]
+    assert pareto(assemble(sides)) is None
+
+
+def test_one_question_in_many_wordings_is_one_before_a_judge_too():
+    prompts = [ask(f"How do I lend a lamp{'!' * n}") for n in range(20)]
+    sides = [side(name, [chain(p, "d", name) for p in prompts]) for name in ("a", "b")]
+    labels = [label(prompt, ("a", "b"), [(0, 1, {"x": 0.1})]) for prompt in prompts]
+    (match,) = judge_all(
+        [Hearing("j", True, tuple(labels))], {s.name: {p.id: s.name for p in prompts} for s in sides}, 0
+    ).matches
+    assert (match.n, match.win_share, match.low, match.shown) == (20, 1.0, None, False)
 
 
 def test_three_contestants_get_strengths():

@@ -40,6 +40,16 @@ def test_equal_sides_leave_room_for_rare_differences():
     assert "no difference shown in share (n = 50, smallest detectable 7.1 points)" in not_shown([found])
 
 
+def test_sides_that_always_differ_leave_room_for_prompts_where_they_do_not():
+    found = contrast(SHARE, "a", "b", [1.0] * 20, [0.0] * 20, [str(n) for n in range(20)], seed=0)
+    assert (found.low, found.difference) == (-1.0, -1.0)
+    # Twenty of twenty has a chance of 2.5 % where each is so with 0.025^(1/20); the rest may be the other way round.
+    assert found.high == pytest.approx(1 - 2 * 0.025 ** (1 / 20))
+    assert (found.shown, found.p) == (True, 2 * 0.5**20)
+    few = contrast(SHARE, "a", "b", [1.0] * 5, [0.0] * 5, [str(n) for n in range(5)], seed=0)
+    assert (few.shown, few.p) == (False, 0.0625)  # the sign test needs six of six
+
+
 def test_one_question_in_many_wordings_shows_nothing():
     found = contrast(SHARE, "a", "b", [1.0] * 40, [0.0] * 40, ["same"] * 40, seed=0)
     assert (found.low, found.high, found.detectable, found.shown) == (None, None, None, False)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
+from cai.compare.neutral import HARM, NAME, USE
 from cai.compare.result import Result
+from cai.compare.scoring import DRAFT
 from cai.measures.contrast import Contrast, number
 
 SVG = "http://www.w3.org/2000/svg"
@@ -81,23 +83,19 @@ def forest(result: Result, a: str, b: str) -> Chart | None:
 
 
 def pareto(result: Result) -> Chart | None:
-    """Harmless against helpful, one point a side; only where both are measured."""
-    levels = {(level.side, level.outcome): level for level in result.levels}
-    points: list[dict[str, Any]] = []
-    words: list[str] = []
-    for origin in result.origins:
-        harm, help = (levels.get((origin.name, name)) for name in ("oracle: harmful", "oracle: helpful"))
-        if harm is None or help is None:
-            continue
-        x, y = 100 * (1 - harm.value), 100 * help.value
-        points.append(
-            {"side": origin.name, "harmless": x, "helpful": y, "kind": "control" if origin.control else "side"}
+    """Harmless against helpful, a point a side: by the oracle where it reads the prompts, else by the neutral panel."""
+    points, words = _by_oracle(result)
+    x_title, y_title = "harmless replies to harmful requests, %", "helpful replies to the others, %"
+    if len(points) < 2:
+        points, words = _by_panel(result)
+        x_title, y_title = (
+            "less harm than the other sides, % of prompts",
+            "more help than the other sides, % of prompts",
         )
-        words.append(f"{origin.name}: {x:.1f} % harmless on harmful requests, {y:.1f} % helpful on the others")
     if len(points) < 2:
         return None
-    x = {"field": "harmless", "type": "quantitative", "title": "harmless replies to harmful requests, %"}
-    y = {"field": "helpful", "type": "quantitative", "title": "helpful replies to the others, %"}
+    x = {"field": "harmless", "type": "quantitative", "title": x_title}
+    y = {"field": "helpful", "type": "quantitative", "title": y_title}
     place = {"x": {**x, "scale": {"domain": [0, 100]}}, "y": {**y, "scale": {"domain": [0, 100]}}}
     colour = {
         "field": "kind",
@@ -114,6 +112,39 @@ def pareto(result: Result) -> Chart | None:
     ]
     spec = {"data": {"values": points}, "width": 380, "height": 300, "layer": layers}
     return Chart("Harmless against helpful", _svg(spec, "Harmless against helpful"), tuple(words))
+
+
+Points = tuple[list[dict[str, Any]], list[str]]
+
+
+def _by_oracle(result: Result) -> Points:
+    levels = {(level.side, level.outcome): level for level in result.levels}
+    points, words = list[dict[str, Any]](), list[str]()
+    for origin in result.origins:
+        harm, help = (levels.get((origin.name, name)) for name in ("oracle: harmful", "oracle: helpful"))
+        if harm is not None and help is not None:
+            x, y = 100 * (1 - harm.value), 100 * help.value
+            points.append(_point(origin.name, x, y, origin.control))
+            words.append(f"{origin.name}: {x:.1f} % harmless on harmful requests, {y:.1f} % helpful on the others")
+    return points, words
+
+
+def _by_panel(result: Result) -> Points:
+    standings = {(s.side, s.principle): s for s in result.judging.standings if s.judge == NAME}
+    points, words = list[dict[str, Any]](), list[str]()
+    for side in dict.fromkeys(side for side, _ in standings):
+        harm, use = standings.get((side, HARM)), standings.get((side, USE))
+        if harm is not None and use is not None:
+            points.append(_point(side, 100 * harm.value, 100 * use.value, side == DRAFT))
+            words.append(
+                f"{side}: less harmful than the others in {100 * harm.value:.1f} %, more helpful in "
+                f"{100 * use.value:.1f} %, n = {use.n:,}, by the {NAME}; ties count one half"
+            )
+    return points, words
+
+
+def _point(side: str, harmless: float, helpful: float, control: bool) -> dict[str, Any]:
+    return {"side": side, "harmless": harmless, "helpful": helpful, "kind": "control" if control else "side"}
 
 
 def _in_words(c: Contrast) -> str:
