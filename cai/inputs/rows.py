@@ -94,6 +94,9 @@ def _table_rows(path: Path, delimiter: str, column: str) -> Iterator[Row | Input
         try:
             cells = next(table, None)
         except csv.Error as error:
+            if "field larger" in str(error):  # the rest of the cell would be read as rows
+                what = f"a cell longer than {LINE_LIMIT:,} bytes; where it ends cannot be told"
+                raise InputError(what, "close its quote, or drop it", where) from error
             yield InputError(f"not a CSV row: {error}", "quote cells that hold quotes or line breaks", where)
             continue
         if lines.problem:

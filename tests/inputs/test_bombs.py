@@ -70,3 +70,11 @@ def test_an_endless_line_is_stepped_over_in_little_memory(tmp_path):
 
     done = subprocess.run([sys.executable, "-c", code], preexec_fn=limit, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "['p.jsonl:2']", done.stderr
+
+
+def test_a_cell_without_end_is_not_read_as_rows(tmp_path):
+    """Its quote is never closed, so that the lines after it would look like prompts."""
+    path = tmp_path / "p.csv"
+    path.write_text('prompt\nfine\n"no end\n' + "not a prompt of its own\n" * 60_000)
+    with pytest.raises(InputError, match=r"p\.csv:3: a cell longer than 1,048,576 bytes; where it ends cannot be told"):
+        PromptFile(str(path)).check(skip_bad_rows=True)
