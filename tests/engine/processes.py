@@ -1,7 +1,9 @@
-"""Finds the processes that a process has started, by what they call themselves."""
+"""What another process has done so far: the processes that it started, the records that it stored."""
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 
@@ -22,3 +24,14 @@ def children(parent: int, name: str) -> list[int]:
         return pid == parent or (pid in parents and below(parents[pid]))
 
     return [pid for pid in found if below(pid)]
+
+
+def stored(journal: Path) -> int:
+    """Records in a journal that may be written to meanwhile, or not exist yet."""
+    if not journal.is_file():
+        return 0
+    try:
+        with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True, timeout=5)) as connection:
+            return int(connection.execute("SELECT count(*) FROM rows").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0  # its tables are being made

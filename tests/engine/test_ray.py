@@ -5,9 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,18 @@ import pytest
 from cai.cli.engines import open_engine
 from cai.config.engine import EngineSettings, RaySettings
 from cai.engine import ContextTooLong, EngineFault, RecordFault, Sampling, Turn
-from cai.engine.ray_engine import RayEngine, join_cluster
+from cai.engine.ray_engine import RayEngine, check_installed, join_cluster
 from cai.errors import InputError
 from tests.cli.process import PLAIN, cai_here
 from tests.cli.test_critique import exports
+from tests.engine.processes import children, stored
 from tests.engine.scripted_actor import Letters, Scripted
 from tests.engine.small_models import build
 
 pytestmark = pytest.mark.ray
 pytest.importorskip("ray", reason="the Ray step of CI installs it")
+WAIT = 400
+"""Seconds that engines may take to come up on a busy machine."""
 CRITIQUE = ("critique", "--limit", "24", "--max-tokens", "16", "--rounds", "2", "-r", "r")
 
 
@@ -45,6 +47,7 @@ def alone(model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Two machines with one CPU each, and this process connected to them."""
+    check_installed()
     import ray
     from ray.cluster_utils import Cluster
 
@@ -61,47 +64,44 @@ def cluster() -> Iterator[Any]:
 
 def grown(folder: Path) -> bool:
     """Whether the run in a folder has stored some of its records."""
-    journal = folder / "runs" / "r" / "journal.sqlite-wal"
-    return journal.exists() and journal.stat().st_size > 30_000
+    return stored(folder / "runs" / "r" / "journal.sqlite") >= 3
 
 
 def actors_of(driver: int) -> list[int]:
     """Process ids of the engines below a driver's process."""
-    parents: dict[int, int] = {}
-    found: list[int] = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            pid, words = int(place.name), (place / "cmdline").read_bytes()
-            parents[pid] = int((place / "stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):
-            continue
-        if words.startswith(b"ray::EngineActor"):
-            found.append(pid)
+    return children(driver, "ray::EngineActor")
 
-    def below(pid: int) -> bool:
-        return pid == driver or (pid in parents and below(parents[pid]))
 
-    return [pid for pid in found if below(pid)]
+def begun(folder: Path, model: Path, *own: str) -> subprocess.Popen[str]:
+    """The run as a process of its own, on Ray."""
+    code = "import sys; sys.argv[0] = 'cai'; from cai.cli import main; main()"
+    words = [*CRITIQUE, "-m", str(model), "--engine", "ray", "engine.concurrency=4", *own]
+    environment = {**os.environ, **PLAIN}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *words],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until(ready: Callable[[], bool], child: subprocess.Popen[str]) -> None:
+    """Wait while the run goes on; it must not end before."""
+    while child.poll() is None and not ready():
+        time.sleep(0.05)
+    assert child.poll() is None, child.communicate()[1]
 
 
 def test_an_engine_killed_in_mid_run_changes_no_byte_of_the_export(
     model: Path, alone: list[str], tmp_path: Path
 ) -> None:
-    code = "import sys; sys.argv[0] = 'cai'; from cai.cli import main; main()"
-    words = [*CRITIQUE, "-m", str(model), "--engine", "ray", "engine.ray.address=local", "engine.concurrency=4"]
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, *words],
-        cwd=tmp_path,
-        env={**os.environ, **PLAIN},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while child.poll() is None and not (grown(tmp_path) and len(actors_of(child.pid)) == 2):
-        time.sleep(0.02)
-    assert child.poll() is None, child.communicate()[1]
+    # Half a CPU each, so that both fit where this test may use one only.
+    child = begun(tmp_path, model, "engine.ray.address=local", "engine.ray.cpus=0.5")
+    wait_until(lambda: grown(tmp_path) and len(actors_of(child.pid)) == 2, child)
     os.kill(actors_of(child.pid)[0], signal.SIGKILL)
-    _, err = child.communicate(timeout=120)
+    _, err = child.communicate(timeout=WAIT)
     assert child.returncode == 0, err
     assert err.count("warning: an engine died") == 1
     assert exports(tmp_path / "runs" / "r") == alone
@@ -111,28 +111,19 @@ def test_a_machine_lost_in_mid_run_changes_no_byte_of_the_export(
     cluster: Any, model: Path, alone: list[str], tmp_path: Path
 ) -> None:
     """Its engine waits for room, and starts on a machine that joins later, as an autoscaler would add one."""
-    lost = threading.Event()
-
-    def lose() -> None:
-        while not grown(tmp_path):
-            time.sleep(0.02)
-        cluster.remove_node(cluster.second, allow_graceful=False)
-        lost.set()
-        cluster.second = cluster.add_node(num_cpus=1)
-
-    losing = threading.Thread(target=lose, daemon=True)
-    losing.start()
-    words = [*CRITIQUE, "-m", str(model), "--engine", "ray", "engine.concurrency=4"]
-    ended = cai_here(*words, cwd=tmp_path)
-    assert ended.code == 0, ended.err
-    assert lost.is_set()
-    losing.join()
-    assert "warning: an engine died" in ended.err
+    child = begun(tmp_path, model, f"engine.ray.address={cluster.address}")
+    wait_until(lambda: grown(tmp_path), child)
+    cluster.remove_node(cluster.second, allow_graceful=False)
+    # Here and not in a thread: Ray sets signal handlers when a machine joins.
+    cluster.second = cluster.add_node(num_cpus=1)
+    _, err = child.communicate(timeout=WAIT)
+    assert child.returncode == 0, err
+    assert "warning: an engine died" in err
     assert exports(tmp_path / "runs" / "r") == alone
 
 
 def pool(opener: Any, actors: int = 2) -> RayEngine:
-    spec = EngineSettings(kind="ray", model="scripted", ray=RaySettings(actors=actors, wait=60))
+    spec = EngineSettings(kind="ray", model="scripted", ray=RaySettings(actors=actors, wait=WAIT))
     return RayEngine(spec, opener, Letters(), print)
 
 
@@ -180,9 +171,10 @@ def test_engines_that_are_not_the_same_are_refused_by_name(cluster: Any) -> None
         return ReadsOtherwise(lambda turns, sampling: "hello")
 
     async def ask_until_both_are_up() -> None:
-        for seed in range(3000):
-            await engine.generate((Turn("user", "hi"),), Sampling(seed))
-            await asyncio.sleep(0.02)
+        end = time.monotonic() + WAIT
+        while time.monotonic() < end:
+            await engine.generate((Turn("user", "hi"),), Sampling(0))
+            await asyncio.sleep(0.05)
 
     with pytest.raises(InputError, match=r"engine on .* has another tokenizer or chat template for scripted"):
         pool(reads_otherwise, actors=1)

@@ -18,6 +18,7 @@ import pytest
 from cai.judge.modes.text import CHOICES
 from cai.testbed import TINY
 from tests.cli.process import PLAIN, cai_here
+from tests.engine.processes import stored
 from tests.engine.small_models import build
 
 pytestmark = pytest.mark.vllm
@@ -106,9 +107,8 @@ def test_a_server_that_is_killed_in_mid_run_costs_no_record(port: int, tmp_path:
         child = subprocess.Popen(
             [sys.executable, "-c", code, *run], cwd=tmp_path, env={**os.environ, **PLAIN}, stderr=subprocess.PIPE
         )
-        ahead = journal.with_name("journal.sqlite-wal")
-        while child.poll() is None and not (ahead.exists() and ahead.stat().st_size > 30_000):
-            time.sleep(0.01)
+        while child.poll() is None and stored(journal) < 3:
+            time.sleep(0.02)
         kill(server)
         err = child.communicate(timeout=120)[1].decode()
     assert child.returncode == 1, err
