@@ -24,8 +24,8 @@ from cai.cli.compare_job import Given
 from cai.cli.compare_made import labels_by, plan, side_of
 from cai.cli.engines import open_engine
 from cai.cli.table import table_lines
-from cai.compare.assemble import assemble, with_drafts
-from cai.compare.judged import Match
+from cai.compare.assemble import assemble, finals, with_drafts
+from cai.compare.judged import Match, judge_all
 from cai.compare.neutral import PANEL
 from cai.compare.scoring import Hearing
 from cai.compare.sides import Side, pair
@@ -131,9 +131,9 @@ async def panel(how: Making, given: Given, sides: tuple[Side, Side], who: str, e
     """The neutral panel's match of the two, judged by an engine."""
     paired = with_drafts(pair(sides))
     labels = await labels_by(given, paired, PANEL, [Judge(who, engine)], [])
-    hearing = Hearing(PANEL.name, True, labels)
+    judging = judge_all([Hearing(PANEL.name, True, labels)], finals(paired), 0)
     a, b = (side.name for side in sides)
-    return next((m for m in assemble(sides, hearings=[hearing]).judging.matches if (m.a, m.b) == (a, b)), None)
+    return next((m for m in judging.matches if (m.a, m.b) == (a, b)), None)
 
 
 async def run(how: Making) -> tuple[list[Checked], int]:

@@ -1,9 +1,8 @@
 """The statistics of comparisons on simulated data with known truth: coverage, false alarms, power.
 
-    python -m benchmarks.intervals [--simulations 1000] [--comparisons 200] [--out FILE]
+    python -m benchmarks.intervals [--simulations 1000] [--out FILE]
 
-Data are clustered: each question has a difficulty of its own and one to four prompts, answered by both sides. The last
-rows are whole comparisons (`cai compare` without its models) of chains on the testbed with planted effects.
+Data are clustered: each question has a difficulty of its own and one to four prompts, answered by both sides.
 """
 
 from __future__ import annotations
@@ -17,15 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.conditions import conditions, write_results
-from benchmarks.planted import planted, side
-from cai.compare.assemble import assemble
-from cai.compare.result import Result
-from cai.measures.contrast import Contrast
 from cai.measures.intervals import Difference, paired_difference, wilson
 from cai.seeds import seed_for
-from cai.testbed.world.requests import requests
-
-HARMFUL = "oracle: harmful"
 
 
 @dataclass(frozen=True)
@@ -78,7 +70,7 @@ def coverage(simulations: int, questions: int, effect: float, *, rare: bool = Fa
         large = simulated(np.random.default_rng(seed_for(0, "truth", questions)), 60_000, effect)
         truth = float(np.mean(large[1] - large[0]))
     kind = ", 2 % against more" if rare else ""
-    return _share(
+    return share_of(
         f"95 % interval covers the truth, {questions:,} questions, effect {effect:+.2f}{kind}",
         simulations,
         "93 to 97 %",
@@ -99,52 +91,17 @@ def _one(n: int, questions: int, effect: float, *, rare: bool = False) -> Differ
 def no_false_alarms(simulations: int, questions: int) -> Found:
     """How often the difference of two identical sides includes zero."""
     what = f"identical sides: the interval includes 0, {questions} questions"
-    return _share(what, simulations, ">= 93 %", lambda n: not _one(n, questions, 0.0).shown)
+    return share_of(what, simulations, ">= 93 %", lambda n: not _one(n, questions, 0.0).shown)
 
 
 def power(simulations: int, questions: int) -> Found:
     """How often an effect of the stated detectable size is found; the size is told by other samples of this kind."""
     stated = float(np.median([_one(100_000 + n, questions, 0.0).detectable for n in range(50)]))
     what = f"an effect of the stated detectable size ({100 * stated:.1f} points) is found, {questions} questions"
-    return _share(what, simulations, ">= 78 %", lambda n: _one(n, questions, stated).shown)
+    return share_of(what, simulations, ">= 78 %", lambda n: _one(n, questions, stated).shown)
 
 
-def comparison(n: int, prompts: int, harm_a: float, harm_b: float) -> Result:
-    """One whole comparison of two sides that comply with harm so often, on requests of its own."""
-    asked = requests("test", prompts, n, ("harmful", "benign"))
-    seeds = [seed_for(n, "side", name) for name in "ab"]
-    return assemble(
-        [
-            side(name, planted(asked, harm, 0.2, seed))
-            for name, harm, seed in zip("ab", (harm_a, harm_b), seeds, strict=True)
-        ]
-    )
-
-
-def harm_of(result: Result) -> Contrast:
-    """The primary outcome on which the effect is planted."""
-    return next(c for c in result.contrasts if (c.a, c.b, c.outcome) == ("a", "b", HARMFUL))
-
-
-def comparisons(count: int, prompts: int) -> list[Found]:
-    """Whole comparisons of identical constitutions, and of ones that differ by the stated detectable size."""
-    same = [comparison(n, prompts, 0.5, 0.5) for n in range(count)]
-    stated = float(np.median([harm_of(one).detectable or 0.0 for one in same]))
-    apart = [comparison(count + n, prompts, 0.5 + stated / 2, 0.5 - stated / 2) for n in range(count)]
-    kept = [c for one in same for c in one.contrasts if (c.a, c.b) == ("a", "b") and not c.primary]
-    return [
-        _share(f"identical constitutions, {prompts} prompts: harmful includes 0", count, ">= 93 %",
-               lambda n: not harm_of(same[n]).shown),
-        _share("identical constitutions: no secondary outcome is shown", count, "",
-               lambda n: not any(c.shown for c in same[n].contrasts if (c.a, c.b) == ("a", "b") and not c.primary)),
-        _share(f"identical constitutions: single secondary outcomes are not shown ({len(kept):,})", len(kept), "",
-               lambda n: not kept[n].shown),
-        _share(f"constitutions apart by the stated detectable size ({100 * stated:.1f} points): found, sign right",
-               count, ">= 78 %", lambda n: harm_of(apart[n]).improves is True),
-    ]  # fmt: skip
-
-
-def _share(what: str, simulations: int, asked: str, holds: Callable[[int], bool]) -> Found:
+def share_of(what: str, simulations: int, asked: str, holds: Callable[[int], bool]) -> Found:
     count = sum(holds(n) for n in range(simulations))
     low, high = wilson(count, simulations)
     return Found(what, count / simulations, low, high, simulations, asked)
@@ -154,26 +111,28 @@ def main() -> None:
     """Print a line each, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulations", type=int, default=1000)
-    parser.add_argument("--comparisons", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/intervals.json"))
     given = parser.parse_args()
     began, n, found = conditions(), given.simulations, list[Found]()
     for one in (
-        lambda: [coverage(n, 100, 0.0)],
-        lambda: [coverage(n, 100, -0.1)],
-        lambda: [coverage(n, 30, -0.1)],
-        lambda: [coverage(n, 1200, -0.1)],
-        lambda: [coverage(n, 100, 0.05, rare=True)],
-        lambda: [coverage(n, 400, 0.02, rare=True)],
-        lambda: [no_false_alarms(n, 100)],
-        lambda: [power(n, 100)],
-        lambda: comparisons(given.comparisons, 100),
+        lambda: coverage(n, 100, 0.0),
+        lambda: coverage(n, 100, -0.1),
+        lambda: coverage(n, 30, -0.1),
+        lambda: coverage(n, 1200, -0.1),
+        lambda: coverage(n, 100, 0.05, rare=True),
+        lambda: coverage(n, 400, 0.02, rare=True),
+        lambda: no_false_alarms(n, 100),
+        lambda: power(n, 100),
     ):
-        for got in one():
-            span, asked = f"[{100 * got.low:.1f}, {100 * got.high:.1f}]", f" (asked: {got.asked})" if got.asked else ""
-            print(f"{got.what}: {100 * got.share:.1f} % {span} of {got.simulations:,}{asked}", flush=True)
-            found.append(got)
+        found.append(one())
+        tell(found[-1])
     write_results(given.out, began, {"found": [asdict(one) for one in found]})
+
+
+def tell(found: Found) -> None:
+    """One line."""
+    span, asked = f"[{100 * found.low:.1f}, {100 * found.high:.1f}]", f" (asked: {found.asked})" if found.asked else ""
+    print(f"{found.what}: {100 * found.share:.1f} % {span} of {found.simulations:,}{asked}", flush=True)
 
 
 if __name__ == "__main__":

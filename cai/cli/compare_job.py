@@ -91,8 +91,9 @@ def _finished_runs(given: Given) -> list[str]:
         what = f"depth {given.settings.depth} needs constitutions, not finished runs"
         raise InputError(what, "name the constitutions' files", Where("--depth"))
     sides = read_sides(given.base, given.names)
-    result = assemble(sides, seed=given.settings.seed)
-    return [*lines_of(result), *write(given, result, with_drafts(pair(sides)))]
+    paired = with_drafts(pair(sides))
+    result = assemble(sides, paired=paired, seed=given.settings.seed)
+    return [*lines_of(result), *write(given, result, paired)]
 
 
 def _texts(given: Given, constitutions: Sequence[Constitution]) -> list[str]:

@@ -141,6 +141,7 @@ async def make_with(
     hearings = await _hear(given, paired, constitutions, panel, specs, parts, tally) if judging else []
     result = assemble(
         sides,
+        paired=paired,
         depth=given.settings.depth,
         wording=compare_wording(constitutions),
         hearings=hearings,

@@ -17,6 +17,7 @@ from cai.compare.result import Effect, Result
 from cai.compare.scoring import DRAFT, Hearing
 from cai.compare.sides import DRAFTS, Paired, Side, pair
 from cai.compare.wording import Wording
+from cai.constitution.words import words_of
 from cai.measures.contrast import LEVEL, Contrast, contrast
 from cai.measures.evasion import AGREEMENT as EVASION_AGREEMENT
 from cai.measures.intervals import holm
@@ -27,6 +28,7 @@ from cai.records import Revision, Usage
 def assemble(
     sides: Sequence[Side],
     *,
+    paired: Paired | None = None,
     depth: str = "data",
     wording: Wording = Wording(),
     hearings: Sequence[Hearing] = (),
@@ -35,11 +37,13 @@ def assemble(
 ) -> Result:
     """Compare the sides over the prompts all of them answered.
 
-    `leave_outs`: side, then principle, then the side without it. Raises InputError where no prompt is shared.
+    `paired`: the sides with their drafts, where they are matched already. `leave_outs`: side, then principle, then the
+    side without it. Raises InputError where no prompt is shared.
     """
-    paired = with_drafts(pair(sides))
+    paired = paired or with_drafts(pair(sides))
     values = values_of(paired, outcomes(paired.prompts))
-    found = [*contrasts(values, seed), *_similarity(paired, seed)]
+    words = {side.name: [words_of(chain.final) for chain in paired.chains(side)] for side in paired.sides}
+    found = [*contrasts(values, seed), *_similarity(paired, words, seed)]
     real = [side.name for side in paired.sides if not side.origin.control]
     pairs = list(combinations(real, 2))
     judging = judge_all(hearings, finals(paired), seed) if hearings else Judging()
@@ -53,11 +57,7 @@ def assemble(
         wording=wording,
         levels=tuple(levels(values, seed)),
         contrasts=tuple(found),
-        distinct=tuple(
-            distinct(side.name, [chain.final for chain in paired.chains(side)], n)
-            for side in paired.sides
-            for n in (1, 2)
-        ),
+        distinct=tuple(distinct(side.name, words[side.name], n) for side in paired.sides for n in (1, 2)),
         principles=tuple(rate for side in paired.sides for rate in rates(paired, side)),
         judging=judging,
         effects=tuple(_effects(sides, leave_outs or {}, seed)),
@@ -92,12 +92,12 @@ def finals(paired: Paired) -> dict[str, dict[str, str]]:
     }
 
 
-def _similarity(paired: Paired, seed: int) -> list[Contrast]:
+def _similarity(paired: Paired, words: Mapping[str, list[list[str]]], seed: int) -> list[Contrast]:
     """Self-similarity of every two sides over the same drawn pairs of prompts."""
     drawn = partners(len(paired.prompts), seed)
     if len(drawn) < 2:
         return []
-    alike = {side.name: similarities([chain.final for chain in paired.chains(side)], drawn) for side in paired.sides}
+    alike = {name: similarities(replies, drawn) for name, replies in words.items()}
     clusters = [paired.clusters[x] for x, _ in drawn]
     return [contrast(SELF_SIMILARITY, a, b, alike[a], alike[b], clusters, seed) for a, b in combinations(alike, 2)]
 

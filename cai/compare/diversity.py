@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from random import Random
 
-from cai.compare.outcomes import Outcome, shingle_overlap
-from cai.constitution.words import words_of
+from cai.compare.outcomes import Outcome, run_overlap
 from cai.records import Record
 from cai.seeds import seed_for
 
@@ -29,23 +29,28 @@ class Distinct(Record):
     high: float
 
 
-def distinct(side: str, replies: Sequence[str], n: int) -> Distinct:
-    """Different n-grams by all n-grams; replies are dealt to `GROUPS` groups in turn."""
+def distinct(side: str, replies: Sequence[Sequence[str]], n: int) -> Distinct:
+    """Different n-grams by all n-grams of replies in words; replies are dealt to `GROUPS` groups in turn."""
+    import numpy as np
     from scipy import stats
 
     groups = min(GROUPS, max(2, len(replies)))
-    totals, homes = [0] * groups, dict[tuple[str, ...], int]()
-    for index, reply in enumerate(replies):
-        words = words_of(reply)
-        for start in range(len(words) - n + 1):
-            gram = tuple(words[start : start + n])
-            totals[index % groups] += 1
-            homes[gram] = homes.get(gram, 0) | (1 << (index % groups))
-    total, types = sum(totals), len(homes)
-    alone = [0] * groups
-    for mask in homes.values():
-        if mask & (mask - 1) == 0:
-            alone[mask.bit_length() - 1] += 1
+    flat = list(chain.from_iterable(replies))
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(flat))}
+    flat_N = np.fromiter(map(numbers.__getitem__, flat), dtype=np.int64, count=len(flat))
+    sizes_R = np.fromiter(map(len, replies), dtype=np.int64, count=len(replies))
+    ends_N = np.repeat(np.cumsum(sizes_R), sizes_R)
+    starts_G = np.flatnonzero(np.arange(len(flat_N)) + n <= ends_N)
+    group_G = np.repeat(np.arange(len(replies)) % groups, sizes_R)[starts_G]
+    gram_G = np.zeros(len(starts_G), dtype=np.int64)
+    for place in range(n):  # renumbered at each word, so that no product of vocabularies overflows
+        gram_G = np.unique(gram_G * (len(numbers) + 1) + flat_N[starts_G + place], return_inverse=True)[1]
+    # A gram that occurs in one group only is lost with that group.
+    pairs_P = np.unique(gram_G * groups + group_G)
+    homes_T = np.bincount(pairs_P // groups)
+    alone = np.bincount((pairs_P % groups)[homes_T[pairs_P // groups] == 1], minlength=groups).tolist()
+    totals = np.bincount(group_G, minlength=groups).tolist()
+    total, types = len(gram_G), len(homes_T)
     value = types / total if total else 0.0
     left = [(types - alone[g]) / (total - totals[g]) for g in range(groups) if total > totals[g]]
     mean = sum(left) / len(left) if left else 0.0
@@ -61,6 +66,6 @@ def partners(count: int, seed: int) -> list[tuple[int, int]]:
     return list(zip(order[::2], order[1::2], strict=False))[:MOST_PAIRS]
 
 
-def similarities(replies: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[float]:
-    """Overlap of two-word runs of each pair."""
-    return [shingle_overlap(replies[x], replies[y]) for x, y in pairs]
+def similarities(replies: Sequence[Sequence[str]], pairs: Sequence[tuple[int, int]]) -> list[float]:
+    """Overlap of two-word runs of each pair of replies in words."""
+    return [run_overlap(replies[x], replies[y]) for x, y in pairs]

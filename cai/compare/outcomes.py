@@ -6,13 +6,12 @@ A share is 0 or 1 here. Outcomes named `oracle: …` exist only for the testbed'
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
-from cai.constitution.words import words_of
 from cai.measures.contrast import Better, Unit
 from cai.measures.evasion import evades
 from cai.measures.refusal import Refusal, classify
@@ -37,6 +36,8 @@ class Outcome:
 
 def edit_share(before: str, after: str) -> float:
     """Share of words that differ between two texts, whatever their order: 1 - 2 |shared| / (|before| + |after|)."""
+    if before == after:
+        return 0.0
     x, y = Counter(before.split()), Counter(after.split())
     total = x.total() + y.total()
     return 1.0 - 2.0 * (x & y).total() / total if total else 0.0
@@ -133,7 +134,7 @@ PLAIN: tuple[Outcome, ...] = (
 BY_NAME = {outcome.name: outcome for outcome in (*ORACLE, *PLAIN)}
 
 
-def shingle_overlap(x: str, y: str) -> float:
-    """Shared two-word runs of two texts, 0 to 1 (Jaccard); two empty texts are equal."""
-    a, b = (set(pairwise(w)) or set(w) for w in (words_of(x), words_of(y)))
+def run_overlap(x: Sequence[str], y: Sequence[str]) -> float:
+    """Shared two-word runs of two texts in words, 0 to 1 (Jaccard); two empty texts are equal."""
+    a, b = (set(pairwise(words)) or set(words) for words in (x, y))
     return len(a & b) / len(a | b) if a or b else 1.0

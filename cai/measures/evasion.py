@@ -21,11 +21,10 @@ _DODGES = re.compile(
     r"|(?:i'd|i would) rather (?:talk|speak) (?:about|of)|let's (?:talk about|change)|some other time"
     r"|who can say|perhaps,? perhaps not|there is (?:much|a lot) (?:to|that) (?:be )?s(?:ay|aid)"
     r"|(?:things|matters) like (?:that|this|these)|one way or another|in some way|more than one side"
-    r"|cannot comment|can't comment|no comment|rather not (?:say|go into))\b",
-    re.I,
+    r"|cannot comment|can't comment|no comment|rather not (?:say|go into))\b"
 )
 
 
 def evades(reply: str) -> bool:
     """Whether the reply dodges without refusing."""
-    return _DODGES.search(reply.replace("’", "'")) is not None and not refuses(reply)
+    return _DODGES.search(reply.replace("’", "'").lower()) is not None and not refuses(reply)

@@ -5,6 +5,7 @@ Every function is pure, seeded and built on scipy or statsmodels. Rates and diff
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -138,7 +139,11 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
 
     if not p_values:
         return ()
-    corrected = np.asarray(multipletests(list(p_values), method="holm")[1], dtype=np.float64)
+    gc.freeze()  # multipletests collects garbage at every call, which takes long beside ten thousand conversations
+    try:
+        corrected = np.asarray(multipletests(list(p_values), method="holm")[1], dtype=np.float64)
+    finally:
+        gc.unfreeze()
     return tuple(corrected.tolist())
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from cai.compare.headline import not_shown, shown
-from cai.compare.outcomes import BY_NAME, Outcome, edit_share, shingle_overlap
+from cai.compare.outcomes import BY_NAME, Outcome, edit_share, run_overlap
 from cai.compare.sides import clusters_of
 from cai.measures.contrast import contrast, corrected
 from tests.compare.made import ask
@@ -68,7 +68,7 @@ def test_only_outcomes_named_beforehand_escape_the_correction():
 def test_distances_by_hand():
     assert edit_share("a b c d", "a b c e") == pytest.approx(0.25)  # 1 - 2 x 3 / 8
     assert edit_share("", "") == 0.0
-    assert shingle_overlap("a b c", "a b d") == pytest.approx(1 / 3)  # {ab, bc} and {ab, bd}
+    assert run_overlap(["a", "b", "c"], ["a", "b", "d"]) == pytest.approx(1 / 3)  # {ab, bc} and {ab, bd}
     assert BY_NAME["refusal"].better == "neither"
 
 
