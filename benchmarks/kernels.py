@@ -1,8 +1,9 @@
 """Time, memory and error of every way to score tokens: `python -m benchmarks.kernels` measures what is missing.
 
 Ceilings come first: the head product alone and the copy bandwidth, in the same run. Each provider runs in a fresh
-process for its memory; on a CPU times are processor seconds of one thread, which other work hardly stretches.
-Results are kept by mode, shape and provider in one JSON file, so that a run that was stopped goes on where it was.
+process for its memory; on a CPU times are processor seconds of one thread, which other work stretches less than wall
+time (kept beside them, with the load). Results are kept by mode, shape and provider in one JSON file, so that a run that
+was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ PRODUCTS = {
 }  # useful head products of a mode
 MODES = tuple(PRODUCTS)
 MODE_SECONDS = 600.0
+MARK = "<!-- goals -->"
 
 
 def shapes(device: str, mode: str) -> list[tuple[int, int, int]]:
@@ -100,7 +102,9 @@ def measured(spec: dict[str, Any]) -> dict[str, Any]:
     return {"status": "measured", **json.loads(done.stdout.strip().splitlines()[-1])}
 
 
-def run(out: Path, device: str, modes: list[str], repeats: int, threads: int) -> dict[str, Any]:
+def run(
+    out: Path, device: str, modes: list[str], providers: tuple[str, ...], repeats: int, threads: int
+) -> dict[str, Any]:
     """Measure what the file lacks, mode by mode and shape by shape, writing after each; ten minutes for a mode."""
     dtype = "float32" if device == "cpu" else "bfloat16"
     book: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"machine": {}, "ceilings": {}, "rows": {}}
@@ -115,7 +119,7 @@ def run(out: Path, device: str, modes: list[str], repeats: int, threads: int) ->
                 book["ceilings"][at] = ceilings(shape, device, getattr(torch, dtype))
             for provider in names(mode, device):
                 key = f"{mode} {at} {provider}"
-                if book["rows"].get(key, {}).get("status") == "measured":
+                if book["rows"].get(key, {}).get("status") == "measured" or not provider.startswith(providers):
                     continue
                 if time.monotonic() - start > MODE_SECONDS:
                     book["rows"][key] = {
@@ -200,20 +204,34 @@ def plot(book: dict[str, Any], out: Path) -> None:
     chart.properties(width=220, height=180).facet("mode:N", columns=3).save(str(out))
 
 
+def write_page(goals: list[dict[str, Any]], page: Path) -> None:
+    """Put the table of goals between the two marks of the page."""
+    before, _, rest = page.read_text().partition(MARK + "\n")
+    _, _, after = rest.partition(MARK + "\n")
+    if not after:
+        raise SystemExit(f"{page} needs two lines {MARK!r} around its table")
+    page.write_text(before + MARK + "\n" + "\n".join(lines(goals)) + "\n" + MARK + "\n" + after)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / f"kernels-{'gpu' if device == 'cuda' else 'cpu'}.json"
     )
+    parser.add_argument("--page", type=Path, help="put the table of goals into this page, docs/kernels.md")
     parser.add_argument("--modes", nargs="*", default=list(MODES), choices=MODES)
+    parser.add_argument("--providers", nargs="*", default=[""], help="only these, by how they begin: naive ours")
     parser.add_argument("--repeats", type=int, default=20 if device == "cuda" else 3)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    book = run(arguments.out, device, arguments.modes, arguments.repeats, arguments.threads)
+    providers = tuple(arguments.providers)
+    book = run(arguments.out, device, arguments.modes, providers, arguments.repeats, arguments.threads)
     print(table(book))
     print("\n".join(lines(book["goals"])))
     plot(book, arguments.out.with_suffix(".svg"))
+    if arguments.page:
+        write_page(book["goals"], arguments.page)
 
 
 if __name__ == "__main__":
