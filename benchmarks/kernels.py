@@ -2,8 +2,8 @@
 
 Ceilings come first: the head product alone and the copy bandwidth, in the same run. Each provider runs in a fresh
 process for its memory; on a CPU times are processor seconds of one thread, which other work stretches less than wall
-time (kept beside them, with the load). Results are kept by mode, shape and provider in one JSON file, so that a run that
-was stopped goes on where it was.
+time (kept beside them, with the load). Results are kept by mode, shape and provider in one JSON file, so that a run
+that was stopped goes on where it was.
 """
 
 from __future__ import annotations
