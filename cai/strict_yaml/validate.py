@@ -87,8 +87,8 @@ def _problems(doc: Doc, model: type[BaseModel], at: KeyPath, details: Iterable[d
         and not (path[:-1] in texts and same_place[0]["type"] == "missing")
     ]
     telling.sort(key=lambda path: _order(doc, path, by_place[path]))
-    shown, rest = telling[:MOST_PROBLEMS], telling[MOST_PROBLEMS:]
-    found = [_problem(doc, model, at, path, by_place[path], is_text=path[:-1] in texts) for path in shown]
+    told, rest = telling[:MOST_PROBLEMS], telling[MOST_PROBLEMS:]
+    found = [_problem(doc, model, at, path, by_place[path], is_text=path[:-1] in texts) for path in told]
     if rest:
         where = doc.where(*at) if at else Where(doc.name, *_order(doc, rest[0], by_place[rest[0]]))
         found.append(InputError(f"and {len(rest):,} more problems from here on", "mend those before first", where))
