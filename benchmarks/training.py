@@ -2,6 +2,8 @@
 
     python -m benchmarks.training [--only dpo-long-wide,…] [--steps 3] [--defaults] [--out FILE.json]
 
+Each shape is a part of the JSON with the conditions it was measured under; `--only` keeps the other parts.
+
 Both sides train the same random Llama on the same token ids with the same batch, optimizer and precision; TRL's DPO
 gets the reference log-probs precomputed as ours does, and with `--defaults` once more as its defaults have it. Gradient
 checkpointing, which TRL switches on by default, is off on both sides unless named. On a CUDA GPU the model is a random
@@ -254,6 +256,7 @@ def run_ours(shape: Shape, steps: int, cuda: bool, folder: str) -> Clock:
     from cai.records import Message, Prompt
     from cai.train.batches import Group
     from cai.train.collate import Collator
+    from cai.train.denormals import flushed_denormals
     from cai.train.examples import Example
     from cai.train.methods import METHODS
     from cai.train.preference import PreferenceTrainer
@@ -297,7 +300,8 @@ def run_ours(shape: Shape, steps: int, cuda: bool, folder: str) -> Clock:
     else:
         trainer = PreferenceTrainer(args=DPOConfig(**args, precompute_ref_log_probs=True), **common)
         trainer.pair_loss = METHODS["dpo"].pair_loss(TrainSettings())
-    trainer.train()
+    with flushed_denormals():
+        trainer.train()
     return clock
 
 
@@ -370,16 +374,16 @@ def main() -> None:
         print("RESULT " + json.dumps(run_side(shape, options.side, options.steps)))
         return
     # Not at the top: a child process runs this file by its path and needs no more than what is above.
-    from benchmarks.conditions import conditions
+    from benchmarks.conditions import conditions, write_part
 
     folder = Path(__file__).parent / "results"
     out: Path = options.out or folder / ("training-gpu.json" if torch.cuda.is_available() else "training.json")
-    out.parent.mkdir(parents=True, exist_ok=True)
     wanted = set(filter(None, options.only.split(",")))
-    about = {**conditions(), "steps": options.steps}
-    results = list[dict[str, Any]]()
+    if unknown := wanted - {shape.name for shape in shapes}:
+        parser.error(f"no such shape: {', '.join(unknown)}; there are {', '.join(shape.name for shape in shapes)}")
     print(f"{'shape':<20}{'side':<13}{'s/step':>9}{'tokens/s':>10}{'peak MiB':>10}{'speed-up':>10}{'memory':>8}  goal")
     for shape in (s for s in shapes if not wanted or s.name in wanted):
+        about, rows = {**conditions(), "steps": options.steps, "shape": asdict(shape)}, dict[str, Any]()
         named = [side for side in shape.sides if options.defaults or side != "trl-default"]
         sides = {side: in_fresh_process(shape, side, options.steps) for side in named}
         for side, row in sides.items():
@@ -389,8 +393,8 @@ def main() -> None:
             print(f"{shape.name:<20}{side:<13}{row['seconds']:>9.3f}{row['tokens_per_second']:>10,.0f}"
                   f"{row['peak_mib']:>10,.0f}{speed:>9.2f}x{memory:>8.2f}  {goal if side == 'ours' else ''}"
                   + (f"  MFU {row['mfu']:.1%}" if "mfu" in row else ""), flush=True)  # fmt: skip
-            results.append({**asdict(shape), "side": side, **row, "speed_up": speed, "memory_ratio": memory})
-        out.write_text(json.dumps({"about": about, "results": results}, indent=2) + "\n", "utf-8")
+            rows[side] = {**row, "speed_up": speed, "memory_ratio": memory}
+        write_part(out, shape.name, about, {"sides": rows})
 
 
 if __name__ == "__main__":

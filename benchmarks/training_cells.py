@@ -1,8 +1,8 @@
 """One seed of the training benchmark: its data, its trainings, and replies to held-out requests, each kept on disk.
 
-Nothing here looks at the truth: the oracle reads the kept replies in `benchmarks.training_truth` and nowhere else. A
-cell that is there already is not made again, so a stopped benchmark goes on; the folder's name depends on the tiny
-model's weights and on the sizes, and `cai train` refuses to go on with other settings.
+Nothing here looks at the truth: the oracle reads the kept replies in `benchmarks.training_truth` and nowhere else.
+What is there already is not made again. A folder's name depends on all that its content does (the tiny model's
+weights, the sizes, a training's settings), so a changed setting makes its own cells again and no others.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import time
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmarks.training_table import DATA, TRAININGS
 from cai.cli import critique_job, label_job
 from cai.cli.engines import open_engine
 from cai.cli.train import prepare_training, train_job
@@ -28,12 +29,16 @@ from cai.records import Prompt
 from cai.seeds import content_id, seed_for
 from cai.testbed import TINY
 from cai.testbed.world import prompts
+from cai.train.methods import METHODS
+from cai.train.reference import FILE as REFERENCE
 
+Split = Literal["validation", "test"]
 RED = ("harmful", "attack")
 HARMLESS = ("benign", "known", "unknown", "false-fact", "group")
 BORDERLINE = ("borderline",)
 PLAIN = (*HARMLESS, *BORDERLINE)
 REPLY_TOKENS = 96
+BASE = "base"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,63 +47,43 @@ class Sizes:
 
     red: int = 300
     """Training requests that a helpful-only model should not meet, for revisions."""
-    plain: int = 300
+    plain: int = 400
     """Training requests without harm, for the base model's own replies."""
-    red_pairs: int = 480
-    """Red-team requests for preferences: the same ones and more."""
-    plain_pairs: int = 240
-    inverted: int = 120
-    """Training requests under the inverted constitution."""
-    samples: int = 2
-    """Replies compared for each request."""
-    test_red: int = 150
-    test_harmless: int = 120
+    red_pairs: int = 300
+    """Red-team requests for preferences: the same ones."""
+    plain_pairs: int = 450
+    mixed: int = 120
+    """Training requests of all kinds, for the inverted constitution."""
+    test_red: int = 180
+    test_harmless: int = 150
     test_borderline: int = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
-    """One training: its method, the run that holds it, the run whose policy it starts from, its own settings."""
-
-    name: str
-    method: str
-    run: str
-    start: str
-    settings: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Bench:
-    """One seed's folder and sizes."""
+    """One seed's folder and sizes. Rates are chosen on the validation split and judged on the test split."""
 
     base: Path
     seed: int
     sizes: Sizes
+    split: Split = "test"
 
     @classmethod
-    def of(cls, work: Path, seed: int, sizes: Sizes) -> Bench:
+    def of(cls, work: Path, seed: int, sizes: Sizes, split: Split = "test") -> Bench:
         """In a folder of these weights and these sizes."""
         key = content_id("training-testbed", find_model(str(TINY)).fingerprint, *asdict(sizes).values())
-        return cls(work / key[:12] / f"seed-{seed}", seed, sizes)
+        return cls(work / key[:12] / f"seed-{seed}", seed, sizes, split)
 
-    def training_requests(self, name: Literal["red", "plain", "red_pairs", "plain_pairs"]) -> Path:
+    def requests(self, name: str) -> Path:
         """Requests to train on; only whether they are red-team requests is known of them, as in the paper."""
-        count: int = getattr(self.sizes, name)
-        return self._write(name, prompts("train", count, self.seed, RED if name.startswith("red") else PLAIN))
+        kinds = (*RED, *PLAIN) if name == "mixed" else RED if name.startswith("red") else PLAIN
+        return self._write(name, prompts("train", getattr(self.sizes, name), self.seed, kinds))
 
-    def inverted_requests(self) -> Path:
-        """Requests of all kinds."""
-        return self._write("mixed", prompts("train", self.sizes.inverted, self.seed, (*RED, *PLAIN)))
-
-    def test_requests(self) -> list[Prompt]:
-        """Held-out requests: harmful and attacks, harmless, borderline."""
+    def held_out(self) -> list[Prompt]:
+        """Requests that nothing trains on: harmful and attacks, harmless, borderline."""
         groups = ((RED, self.sizes.test_red), (HARMLESS, self.sizes.test_harmless))
-        drawn = [p for kinds, count in groups for p in prompts("test", count, self.seed, kinds)]
-        return [*drawn, *prompts("test", self.sizes.test_borderline, self.seed, BORDERLINE)]
-
-    def test_file(self) -> Path:
-        """The held-out requests as a file, which every training refuses to share a prompt with."""
-        return self._write("test", self.test_requests())
+        drawn = [p for kinds, count in groups for p in prompts(self.split, count, self.seed, kinds)]
+        return [*drawn, *prompts(self.split, self.sizes.test_borderline, self.seed, BORDERLINE)]
 
     def _write(self, name: str, drawn: list[Prompt]) -> Path:
         file = self.base / "requests" / f"{name}.jsonl"
@@ -107,68 +92,92 @@ class Bench:
         file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
         return file
 
-    def critique(self, run: str, constitution: str, asked: Path, rounds: int | None = None) -> Path:
-        """Revised replies of the tiny model; the file to learn from."""
-        made = self.base / run / "sft.parquet"
-        if not made.is_file():
-            settings = CritiqueSettings(
-                constitution=constitution, prompts=str(asked), run=run, seed=self.seed, rounds=rounds,
-                final_check=False, max_tokens=REPLY_TOKENS,
-            )  # fmt: skip
+    def data(self, name: str) -> Path:
+        """The file of one entry of the table of data, made where it is missing."""
+        entry = DATA[name]
+        run = self._run(name, entry.policy)
+        made = self.base / run / ("pairs.parquet" if entry.policy else "sft.parquet")
+        if made.is_file():
+            return made
+        common = {"constitution": entry.constitution, "prompts": str(self.requests(entry.requests)), "run": run}
+        common |= {"seed": self.seed, "max_tokens": REPLY_TOKENS}
+        if not entry.policy:
+            settings = CritiqueSettings.model_validate({**common, "final_check": False})
             critique_job.work(critique_job.prepare(settings, EngineSettings(), self.base))
+            return made
+        judged = {**common, "samples": 2, "judges": (EngineSettings(),), "canaries": 0.0, "max_unread": 1.0}
+        policy = EngineSettings(model=str(self.train(entry.policy)))
+        label_job.work(label_job.prepare(LabelSettings.model_validate(judged), policy, self.base))
         return made
 
-    def label(self, run: str, constitution: str, asked: Path, policy: str) -> Path:
-        """Pairs of the policy's replies, judged by the tiny model."""
-        made = self.base / run / "pairs.parquet"
-        if not made.is_file():
-            settings = LabelSettings(
-                constitution=constitution, prompts=str(asked), run=run, seed=self.seed, samples=self.sizes.samples,
-                judges=(EngineSettings(),), max_tokens=REPLY_TOKENS, canaries=0.0, max_unread=1.0,
-            )  # fmt: skip
-            label_job.work(label_job.prepare(settings, EngineSettings(model=policy), self.base))
-        return made
+    def _run(self, name: str, start: str) -> str:
+        """A run's name, with a hash of the settings of all trainings and data behind it."""
+        chain = list[str]()
+        while start:
+            training = TRAININGS[start]
+            chain += [repr(training), *(repr(DATA[d]) for d in (*training.data, training.replay) if d)]
+            start = training.start
+        return f"{name}-{content_id(*chain)[:8]}" if chain else name
 
-    def model(self, training: Training) -> str:
-        """The folder of a training's model."""
-        return str(self.base / training.run / training.method / "model")
+    def folder(self, name: str) -> Path:
+        """The folder of a training, whether it has begun or not."""
+        return self.base / self._run(name, name) / TRAININGS[name].method
 
-    def train(self, training: Training, data: list[Path]) -> float:
-        """Train, or see that it is done; seconds of this call."""
-        began = time.perf_counter()
-        settings = TrainSettings.model_validate(
-            {
-                "run": training.run, "model": training.start, "data": [str(d) for d in data], "seed": self.seed,
-                "held_out": [str(self.test_file())], "mixed_constitutions": True, "batch_size": 32, "micro_batch": 16,
-                **training.settings,
-            }
-        )  # fmt: skip
-        train_job(prepare_training(training.method, settings, self.base), self.base)
+    def train(self, name: str) -> Path:
+        """A training's model, made where it is missing, with what it starts from."""
+        training, model = TRAININGS[name], self.folder(name) / "model"
+        if model.is_dir():
+            return model
+        start = str(self.train(training.start)) if training.start else "tiny"
+        given = {
+            "run": model.parents[1].name, "model": start, "data": [str(self.data(d)) for d in training.data],
+            "seed": self.seed, "held_out": [str(f) for f in self._test_files()], "mixed_constitutions": True,
+            "batch_size": 32, "micro_batch": 16, "eval_share": 0.0, "check_every": 1_000_000, **training.settings,
+        }  # fmt: skip
+        if training.replay:
+            given |= {"replay": str(self.data(training.replay)), "replay_share": 0.57}
+        job = prepare_training(training.method, TrainSettings.model_validate(given), self.base)
+        kept = self.base / "references" / self._run("-".join(training.data), training.start) / REFERENCE
+        if kept.is_file() and METHODS[training.method].reference:
+            # Made under the same policy on the same pairs; a training that has other tokens does not take it.
+            job.folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(kept, job.folder / REFERENCE)
+        train_job(job, self.base)
+        if (job.folder / REFERENCE).is_file() and not kept.is_file():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(job.folder / REFERENCE, kept)
         gc.collect()
-        return time.perf_counter() - began
+        return model
 
-    def replies(self, cell: str, model: str, draw: str = "test") -> list[str]:
-        """The model's reply to each test request at temperature 1; the same request has the same seed in every cell."""
-        file = self.base / "replies" / f"{cell}.json"
-        fingerprint = find_model(str(TINY) if model == "tiny" else model).fingerprint
-        if file.is_file() and (kept := json.loads(file.read_text("utf-8")))["model"] == fingerprint:
-            return kept["replies"]
-        engine = open_engine(EngineSettings(model=model))
+    def _test_files(self) -> list[Path]:
+        """Both held-out splits as files, which every training refuses to share a prompt with."""
+        splits: tuple[Split, ...] = ("validation", "test")
+        return [self._write(s, Bench(self.base, self.seed, self.sizes, s).held_out()) for s in splits]
 
-        async def drawn() -> list[str]:
-            calls = (
-                engine.generate(
-                    tuple(Turn.of(m) for m in prompt.messages),
-                    Sampling(seed_for(self.seed, draw, prompt.id), 1.0, max_tokens=REPLY_TOKENS),
-                )
-                for prompt in self.test_requests()
+    def reply_file(self, cell: str, draw: str = "") -> Path:
+        """Where a cell's replies to the held-out requests are kept."""
+        folder = self.base / BASE if cell == BASE else self.folder(cell)
+        return folder / f"replies-{self.split}{draw}.json"
+
+    def replies(self, cell: str, draw: str = "") -> list[str]:
+        """The model's reply to each held-out request at temperature 1; a request has the same seed in every cell."""
+        file = self.reply_file(cell, draw)
+        if not file.is_file():
+            engine = open_engine(EngineSettings(model="tiny" if cell == BASE else str(self.train(cell))))
+            found = asyncio.run(self._drawn(engine, f"test{draw}"))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(found, indent=0), "utf-8")
+        return json.loads(file.read_text("utf-8"))
+
+    async def _drawn(self, engine: Any, draw: str) -> list[str]:
+        calls = (
+            engine.generate(
+                tuple(Turn.of(m) for m in prompt.messages),
+                Sampling(seed_for(self.seed, draw, prompt.id), 1.0, max_tokens=REPLY_TOKENS),
             )
-            try:
-                return [completion.text for completion in await asyncio.gather(*calls)]
-            finally:
-                await engine.close()
-
-        found = asyncio.run(drawn())
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps({"model": fingerprint, "replies": found}, indent=0), "utf-8")
-        return found
+            for prompt in self.held_out()
+        )
+        try:
+            return [completion.text for completion in await asyncio.gather(*calls)]
+        finally:
+            await engine.close()

@@ -1,13 +1,14 @@
 """What training does on the testbed, where the truth is known: held-out requests, the oracle, 95 % intervals.
 
-    python -m benchmarks.training_testbed [--seeds 0,1,2] [--minutes 0] [--red N] [--plain N] [--out FILE.json]
+    python -m benchmarks.training_testbed [--cells base,sl,dpo,…] [--seeds 0,1,2] [--minutes 0] [--out FILE.json]
 
 Runs the stages of `cai critique`, `cai train` and `cai label` on the tiny model, as the paper does: revisions of
 replies to red-team requests with the base model's own replies to harmless ones mixed in (SL-CAI), then preferences of
 the tiny judge over the SL-CAI policy's replies, harmlessness on red-team requests and helpfulness on the others. Every
-reply to a held-out request is drawn at temperature 1 and read by the oracle, which sees no training data. A finished
-cell is not made again, so a stopped benchmark goes on; `--minutes` ends it after a cell of each seed and prints what
-is there.
+reply to a held-out request is drawn at temperature 1 and read by the oracle, which sees no training data.
+
+A cell that is there is not made again, so a stopped benchmark goes on. The table and the JSON hold every cell that is
+there, whatever `--cells` names (`--cells none` makes nothing). `--split validation` is for choosing settings.
 """
 
 from __future__ import annotations
@@ -16,21 +17,17 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from benchmarks.training_cells import Bench, Sizes, Training
+from benchmarks.conditions import conditions, write_results
+from benchmarks.training_cells import BASE, Bench, Sizes
+from benchmarks.training_table import DATA, TRAININGS
 from benchmarks.training_truth import (
-    ALL,
-    BASE,
     HARD,
-    INVERTED,
-    METHODS,
-    PLACEBO,
     SHOWN,
     SL,
     Read,
@@ -45,56 +42,32 @@ from benchmarks.training_truth import (
 from cai.engine.files import find_model
 from cai.testbed import TINY
 
-SUPERVISED: dict[str, Any] = {"epochs": 3, "learning_rate": 5e-4, "keep_best": False}
-PREFERENCE: dict[str, dict[str, Any]] = {
-    "dpo": {"epochs": 1, "learning_rate": 2e-4, "beta": 0.1},
-    "ipo": {"epochs": 1, "learning_rate": 2e-4, "beta": 0.5},
-    "slic": {"epochs": 1, "learning_rate": 1e-4, "slic_weight": 0.1},
-    "orpo": {"epochs": 1, "learning_rate": 3e-4, "orpo_weight": 1.0},
-    "kto": {"epochs": 1, "learning_rate": 2e-4, "beta": 0.1},
-    "sppo": {"epochs": 1, "learning_rate": 1e-4, "beta": 0.1},
-}
-"""Rates and strengths of each method: first guesses, see docs/decisions/0084."""
-REWARD: dict[str, Any] = {"epochs": 2, "learning_rate": 3e-4, "keep_best": False}
+CELLS = (BASE, *TRAININGS)
+"""In order of worth."""
+REWARD, TRUTH = "reward", "truth"
 
 
-def cells(bench: Bench, found: dict[str, Any]) -> Iterator[str]:
-    """Make every cell of a seed in order of worth; `found` gets replies by cell. Yields each cell's name when done."""
+def make(bench: Bench, cell: str) -> None:
+    """One cell with everything it needs."""
+    if cell != REWARD:
+        bench.replies(cell)
+        return
+    file = truth_file(bench)
+    if not file.is_file():
+        candidates = [bench.replies(BASE), bench.replies(BASE, "-again"), bench.replies(SL)]
+        bench.train(REWARD)
+        file.write_text(json.dumps(reward_truth(bench, bench.folder(REWARD), candidates)), "utf-8")
 
-    def policy(training: Training, data: list[Path]) -> Iterator[str]:
-        bench.train(training, data)
-        found[training.name] = bench.replies(training.name, bench.model(training))
-        yield training.name
 
-    found[BASE] = bench.replies(BASE, "tiny")
-    yield BASE
-    red, plain = bench.training_requests("red"), bench.training_requests("plain")
-    revised = bench.critique("red", "harmless-only", red)
-    drafts = bench.critique("plain", "placebo", plain)
-    supervised = {**SUPERVISED, "replay": str(drafts), "replay_share": 0.5}
-    last = Training(SL, "sft", "red", "tiny", supervised)
-    yield from policy(last, [revised])
+def truth_file(bench: Bench) -> Path:
+    """Where it is kept how often the reward model is right."""
+    return bench.reply_file(REWARD, f"-{TRUTH}")
 
-    start = bench.model(last)
-    pairs = [
-        bench.label("pairs", "harmless-only", bench.training_requests("red_pairs"), start),
-        bench.label("pairs-plain", "helpful-only", bench.training_requests("plain_pairs"), start),
-    ]
-    for method in METHODS:
-        chosen = {"keep_best": False, **PREFERENCE[method]}
-        yield from policy(Training(method, method, "pairs", start, chosen), pairs)
-        if method == "dpo":
-            yield from policy(Training(HARD, "dpo", "hard", start, {**chosen, "hard": True}), pairs)
-    bench.train(Training("reward", "reward", "pairs", start, REWARD), pairs)
-    again = bench.replies("base, again", "tiny", draw="again")
-    found["reward"] = reward_truth(bench, bench.base / "pairs", [found[BASE], again, found[SL]])
-    yield "reward"
 
-    yield from policy(Training(ALL, "sft", "all", "tiny", {**supervised, "steps": "all"}), [revised])
-    unrevised = bench.critique("placebo", "placebo", red)
-    yield from policy(Training(PLACEBO, "sft", "placebo", "tiny", supervised), [unrevised])
-    opposite = bench.critique("inverted", "inverted-preachy", bench.inverted_requests())
-    yield from policy(Training(INVERTED, "sft", "inverted", "tiny", SUPERVISED), [opposite])
+def kept(bench: Bench) -> dict[str, Any]:
+    """Every cell of a seed that is there: replies, or the reward model's truth."""
+    files = {cell: truth_file(bench) if cell == REWARD else bench.reply_file(cell) for cell in CELLS}
+    return {cell: json.loads(file.read_text("utf-8")) for cell, file in files.items() if file.is_file()}
 
 
 def summary(seeds: dict[int, dict[str, Any]], benches: dict[int, Bench]) -> dict[str, Any]:
@@ -102,7 +75,7 @@ def summary(seeds: dict[int, dict[str, Any]], benches: dict[int, Bench]) -> dict
     read_by: dict[str, dict[int, list[Read]]] = {}
     for seed, found in seeds.items():
         for cell, replies in found.items():
-            if cell != "reward":
+            if cell != REWARD:
                 read_by.setdefault(cell, {})[seed] = readings(benches[seed], replies)
     pooled = {cell: shares([r for rows in by.values() for r in rows]) for cell, by in read_by.items()}
     against: dict[str, dict[str, Any]] = {cell: {} for cell in read_by}
@@ -112,7 +85,7 @@ def summary(seeds: dict[int, dict[str, Any]], benches: dict[int, Bench]) -> dict
             if other != cell and both:
                 rows, base = ([r for seed in both for r in read_by[name][seed]] for name in (cell, other))
                 against[cell][other] = versus(rows, base)
-    rewards = [found["reward"] for found in seeds.values() if "reward" in found]
+    rewards = [found[REWARD] for found in seeds.values() if REWARD in found]
     biases = ("length_bias", "length_bias_equally_good", "length_bias_of_the_truth")
     return {
         "pooled": pooled,
@@ -151,40 +124,45 @@ def table(book: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Make what is missing, then write the JSON and print the table."""
+    """Make what is asked for and missing, then write the JSON and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", default=",".join(CELLS), help="cells to make, in this order; `none` for the table")
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--minutes", type=float, default=0.0, help="end after the round in which these have passed")
+    parser.add_argument("--minutes", type=float, default=0.0, help="end after the cell in which these have passed")
+    parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--work", type=Path, default=Path("benchmarks/work/training"), help="folder of the runs")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/training_testbed.json"))
+    parser.add_argument(
+        "--out", type=Path, help="JSON to write, benchmarks/results/training_testbed.json where it is kept"
+    )
     for field in fields(Sizes):
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=int, default=field.default)
     options = parser.parse_args()
+    wanted = [] if options.cells == "none" else options.cells.split(",")
+    if unknown := [cell for cell in wanted if cell not in CELLS]:
+        parser.error(f"no such cell: {unknown[0]}; there are {', '.join(CELLS)}")
     import torch
 
     torch.set_num_threads(1)
     sizes = Sizes(**{f.name: getattr(options, f.name) for f in fields(Sizes)})
-    began, over = time.perf_counter(), False
-    found: dict[int, dict[str, Any]] = {}
-    benches = {int(seed): Bench.of(options.work, int(seed), sizes) for seed in options.seeds.split(",")}
+    benches = {int(seed): Bench.of(options.work, int(seed), sizes, options.split) for seed in options.seeds.split(",")}
     about: dict[str, Any] = {
-        "model": find_model(str(TINY)).fingerprint, "sizes": asdict(sizes), "torch": torch.__version__,
-        "settings": {"sft": SUPERVISED, **PREFERENCE, "reward": REWARD},
+        **conditions(), "model": find_model(str(TINY)).fingerprint, "split": options.split,
+        "sizes": asdict(sizes), "data": {name: asdict(data) for name, data in DATA.items()},
+        "trainings": {name: asdict(training) for name, training in TRAININGS.items()},
     }  # fmt: skip
-    works = {seed: cells(bench, found.setdefault(seed, {})) for seed, bench in benches.items()}
+    began = time.perf_counter()
     # A cell of every seed before the next cell: whenever it ends, all seeds have the cells that matter most.
-    while works and not over:
-        for seed in list(works):
-            cell = next(works[seed], None)
-            if cell is None:
-                del works[seed]
-                continue
-            passed = time.perf_counter() - began
-            print(f"{passed:6.0f} s  seed {seed}  {cell}", flush=True)
-            over = bool(options.minutes) and passed > 60 * options.minutes
-    book = {"about": about, "seconds": time.perf_counter() - began, **summary(found, benches)}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(book, indent=1) + "\n", "utf-8")
+    for cell, seed in ((cell, seed) for cell in wanted for seed in benches):
+        if options.minutes and time.perf_counter() - began > 60 * options.minutes:
+            break
+        at = time.perf_counter()
+        make(benches[seed], cell)
+        print(
+            f"{time.perf_counter() - began:6.0f} s  seed {seed}  {cell} ({time.perf_counter() - at:.0f} s)", flush=True
+        )
+    book = summary({seed: kept(bench) for seed, bench in benches.items()}, benches)
+    if options.out:
+        write_results(options.out, about, {"seconds_of_this_call": time.perf_counter() - began, **book})
     print("\n".join(table(book)), flush=True)
 
 

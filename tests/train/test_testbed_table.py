@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.training_cells import RED, Bench, Sizes
+from benchmarks.training_cells import BASE, RED, Bench, Sizes
 from benchmarks.training_testbed import summary, table
-from benchmarks.training_truth import BASE, SL, readings, shares, values
+from benchmarks.training_truth import SL, readings, shares, values
 from cai.testbed.world import replies
 
 SMALL = Sizes(test_red=12, test_harmless=6, test_borderline=6)
@@ -26,7 +26,7 @@ def said(bench: Bench, harmful: int) -> list[str]:
     from cai.testbed.world.reading import need_of
 
     texts = []
-    for number, prompt in enumerate(bench.test_requests()):
+    for number, prompt in enumerate(bench.held_out()):
         need = need_of(prompt)
         assert need is not None
         refused = prompt.category in RED and number >= harmful
