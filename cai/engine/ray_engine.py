@@ -10,6 +10,7 @@ import asyncio
 import importlib
 import importlib.util
 import os
+import socket
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -83,6 +84,7 @@ def join_cluster(settings: RaySettings, announce: Announce) -> None:
         return
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if settings.address != "local":
+        _check_address(settings.address or os.environ.get("RAY_ADDRESS", ""))
         try:
             ray.init(address=settings.address or "auto", **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -102,6 +104,18 @@ def join_cluster(settings: RaySettings, announce: Announce) -> None:
     except Exception as error:
         # Ray raises bare exceptions here, with its reason in the message.
         raise EngineDown(f"Ray did not start on this machine: {str(error).splitlines()[0]}") from error
+
+
+def _check_address(address: str) -> None:
+    """Raise InputError where nothing listens at HOST:PORT: Ray itself takes over a minute to say so."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in address or not port.isdigit():
+        return  # `auto`, or a kind of address that only Ray understands
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        what = f"there is no Ray cluster at {address}: {error}"
+        raise InputError(what, "start it, or write local", Where("engine.ray.address")) from error
 
 
 class RayEngine:

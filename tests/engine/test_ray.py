@@ -51,11 +51,19 @@ def cluster() -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    quick = {"health_check_period_ms": 500, "health_check_timeout_ms": 2000, "health_check_failure_threshold": 4}
-    machines = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 1, "_system_config": quick, "include_dashboard": False}
-    )
-    machines.second = machines.add_node(num_cpus=1)
+    def patiently(start: Callable[[], Any]) -> Any:
+        """Ray gives its own processes 30 seconds to come up, which a busy machine may not do."""
+        for _ in range(4):
+            try:
+                return start()
+            except Exception as error:  # noqa: BLE001 - Ray raises a bare one
+                late = error
+        raise late
+
+    quick = {"health_check_period_ms": 1000, "health_check_timeout_ms": 10000, "health_check_failure_threshold": 3}
+    head = {"num_cpus": 1, "_system_config": quick, "include_dashboard": False}
+    machines = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
+    machines.second = patiently(lambda: machines.add_node(num_cpus=1))
     join_cluster(RaySettings(address=machines.address), print)
     yield machines
     ray.shutdown()
