@@ -236,7 +236,8 @@ def measure(model: str, part: str, count: int) -> list[Figure]:
     import torch
 
     settings = VllmSettings(kv_cache_gib=None if torch.cuda.is_available() else 1.0)
-    spec = EngineSettings(kind="vllm", model=str(folder), context_length=2048, vllm=settings)
+    seats = SEATS.get(model)
+    spec = EngineSettings(kind="vllm", model=str(folder), context_length=2048, batch_size=seats, vllm=settings)
     engine = open_vllm(spec, str(folder))
     run_stage(Around(engine, None if model == "tiny" else MILD), shares(4), plan_of(model, 0))
     found = PARTS[part](model, engine, count)
@@ -244,6 +245,8 @@ def measure(model: str, part: str, count: int) -> list[Figure]:
     return found
 
 
+SEATS = {"100M": 32}
+"""Requests at a time, where the default of 256 is more than the prompts that fit into some minutes would fill."""
 PARTS = {"bare": against_bare, "few-shots": with_few_shots, "waves": against_waves}
 
 
@@ -251,14 +254,14 @@ def prompts_of(model: str, part: str) -> int:
     """Enough to fill the engine, and for the largest model what one processor does in some minutes."""
     if part == "waves":
         return TAILED
-    return 96 if model == "100M" else 512
+    return 64 if model == "100M" else 512
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="tiny,3M,100M", help="tiny, or a random model: " + ", ".join(SHAPES))
     parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--prompts", type=int, help="by default 512, 96 for the 100M model, and 64 beside waves")
+    parser.add_argument("--prompts", type=int, help="by default 512, 64 for the 100M model and beside waves")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "vllm-chains.json")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
