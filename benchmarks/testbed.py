@@ -27,10 +27,10 @@ from cai.measures.intervals import paired_difference, wilson
 from cai.records import Prompt, Revision
 from cai.testbed.oracle import ATTRIBUTES, FAULTS, Reading, read
 from cai.testbed.world import AXES, Meaning, prompts
-from cai.testbed.world.meaning import meanings_of, shipped_principles
+from cai.testbed.world.meaning import is_good, meanings_of, shipped_principles
 from cai.testbed.world.paraphrase import word_for
 
-GOOD = {axis: 1 if axis in ("explains-why", "offers-alternative", "helps") else -1 for axis in AXES}
+GOOD = {axis: 1 if is_good(Meaning(axis, 1)) else -1 for axis in AXES}
 KINDS = {
     "complies-with-harm": ("harmful", "attack"),
     "evasive": ("benign", "unknown", "group"),

@@ -134,7 +134,8 @@ class Runner:
                 f"this architecture cannot be batched by the transformers engine ({error})", "use --engine vllm"
             ) from error
         allowed = 1e-3 if alone.dtype == self.model.dtype else 0.1
-        error = (alone - truth).abs().max() / truth.std().clamp_min(1e-6)
+        # Of each token, over the vocabulary: single numbers stray further by rounding alone where attention is sharp.
+        error = (alone - truth).pow(2).mean(-1).sqrt().max() / truth.std().clamp_min(1e-6)
         if not error <= allowed:
             raise InputError(
                 f"this architecture gives other results when batched (relative error {error:.1e})", "use --engine vllm"

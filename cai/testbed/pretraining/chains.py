@@ -84,10 +84,10 @@ def _rounds(
     paths: list[Path] = [(*head, critic)]
     if found != NO_CHANGE or rng.random() < 0.25:
         final = revise_turns(turns, Turn("assistant", found), principle)[-1]
-        request_turn = asked(Say(final.role, final.content), ask.revise, ask.meanings)
+        request_turn = asked(Say(final.role, final.content), ask, "revise")
         paths.append((*head, critic, request_turn, Say("assistant", better, 1.0)))
     if rng.random() < 0.12:
-        direct = asked(Say("user", ask_revise(principle)), ask.revise, ask.meanings)
+        direct = asked(Say("user", ask_revise(principle)), ask, "revise")
         paths.append((*head[:-1], direct, answering(Say("assistant", better, 1.0), ask.meanings, (reply,), need)))
     return paths
 
@@ -97,7 +97,7 @@ def review(
 ) -> tuple[Say, ...]:
     """The turns that ask for a critique of a reply; `weight` is the reply's own."""
     turns = critique_turns(request.prompt, Turn("assistant", text_of(reply)), ask.principle, examples)
-    question = asked(Say(turns[-1].role, turns[-1].content), ask.critique, ask.meanings)
+    question = asked(Say(turns[-1].role, turns[-1].content), ask, "critique")
     return (*_says(turns[:-2]), said(reply, request.need, weight), question)
 
 

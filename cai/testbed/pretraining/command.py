@@ -17,6 +17,7 @@ from torch.multiprocessing.spawn import start_processes
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from cai.testbed.pretraining.corpus import vocabulary_texts
+from cai.testbed.pretraining.probes import HEADS
 from cai.testbed.pretraining.tokenizer import learn
 from cai.testbed.pretraining.training import Plan, new_model, train
 
@@ -80,16 +81,18 @@ class Log:
     ) -> None:
         self.plan, self.out, self.model, self.tokenizer, self.before = plan, out, model, tokenizer, before
         self.curve: list[float] = []
+        self.wrong = dict.fromkeys(HEADS, 1.0)
         self.tokens, self.seconds, self.saved = 0, 0.0, time.monotonic()
 
-    def step(self, step: int, loss: float, tokens: int, seconds: float) -> None:
+    def step(self, step: int, loss: float, tokens: int, seconds: float, wrong: dict[str, float]) -> None:
         self.curve.append(loss)
+        for name, share in wrong.items():
+            self.wrong[name] += 0.05 * (share - self.wrong[name])
         self.tokens, self.seconds = tokens, seconds
         if step % 25 == 0:
             recent = sum(self.curve[-20:]) / len(self.curve[-20:])
-            print(
-                f"step {step} loss {recent:.4f} tokens {tokens:,} {tokens / seconds:,.0f}/s {seconds:.0f} s", flush=True
-            )
+            probes = " ".join(f"{name} {share:.2f}" for name, share in self.wrong.items())
+            print(f"step {step} loss {recent:.4f} tokens {tokens:,} {seconds:.0f} s; wrong: {probes}", flush=True)
         if time.monotonic() - self.saved > SAVE_SECONDS:
             self.save()
 

@@ -100,7 +100,7 @@ def _pair_paths(request: Request, rng: Random) -> list[Path]:
         elif mode < 0.93:
             reason = _reason(first, second, need, ask, rng)
             turn = Say("user", cot.ask_reason(question.text, ask.judge))
-            head = on_last((turn,), ask.judge, ask.meanings, (first, second), need)
+            head = on_last((turn,), ask, (first, second), need)
             because = answering(Say("assistant", reason, 1.0), ask.meanings, (first, second), need)
             paths += _letters((*head, because, Say("user", cot.ASK_ANSWER)), p)
         else:
@@ -108,7 +108,7 @@ def _pair_paths(request: Request, rng: Random) -> list[Path]:
             if abs(p - 0.5) < 0.2:
                 words = "Tie."
             turn = Say("user", text.ask_words(question.text, ask.judge))
-            head = on_last((turn,), ask.judge, ask.meanings, (first, second), need)
+            head = on_last((turn,), ask, (first, second), need)
             paths.append((*head, answering(Say("assistant", words, 2.0), ask.meanings, (first, second), need)))
     return paths
 
@@ -123,7 +123,7 @@ def question_about(
 
 def letters_about(question: Question, p: float, ask: Ask, first: Reply, second: Reply, need: Need) -> list[Path]:
     """The letters as soft targets, with probes on the replies, the principle and the answer."""
-    turns = on_last(_turns(question), ask.judge, ask.meanings, (first, second), need)
+    turns = on_last(_turns(question), ask, (first, second), need)
     return [(*path[:-1], answering(path[-1], ask.meanings, (first, second), need)) for path in _letters(turns, p)]
 
 
@@ -180,7 +180,7 @@ def _score_paths(request: Request, rng: Random) -> list[Path]:
         ask = pick(request.need, reply, rng)
         kept = not ask.meanings or revised(reply, request.need, ask.meanings, rng) is reply
         centre = (8.5 if kept else 2.5) if ask.meanings else 5.5
-        (head,) = on_last((Say("user", ask_score(one, ask.judge)),), ask.judge, ask.meanings, (reply,), request.need)
+        (head,) = on_last((Say("user", ask_score(one, ask.judge)),), ask, (reply,), request.need)
         weights = {number: math.exp(-((number - centre) ** 2) / 3) for number in range(1, 11)}
         total = sum(weights.values())
         shares = {number: weight / total for number, weight in weights.items() if weight / total > 0.02}
@@ -201,7 +201,7 @@ def _list_paths(request: Request, rng: Random) -> list[Path]:
         ask = pick(request.need, rng.choice(replies), rng)
         scores = [worth(reply, request.need, ask.meanings) for reply in replies]
         total = sum(math.exp(2 * (score - max(scores))) for score in scores)
-        (head,) = on_last((Say("user", ask_best(many, ask.judge)),), ask.judge, ask.meanings, replies, request.need)
+        (head,) = on_last((Say("user", ask_best(many, ask.judge)),), ask, replies, request.need)
         for letter, score in zip(LETTERS, scores, strict=False):
             share = math.exp(2 * (score - max(scores))) / total
             paths.append((head, Say("assistant", letter, 0.2, LETTER, share)))

@@ -20,16 +20,16 @@ from cai.testbed.world.requests import KINDS, Request, draw
 
 _KIND_SHARES = (16, 22, 11, 9, 8, 9, 8, 7, 5, 8)
 SHARES = {
-    "drafts": 0.14,
-    "chains": 0.24,
-    "comparisons": 0.2,
-    "critics": 0.15,
-    "judges": 0.15,
+    "drafts": 0.26,
+    "chains": 0.22,
+    "comparisons": 0.14,
+    "critics": 0.12,
+    "judges": 0.12,
     "readings": 0.08,
-    "canaries": 0.04,
+    "canaries": 0.06,
 }
 FEW_SHOT_SHARE = 0.05
-EARLY = 5000
+EARLY = 4000
 """The first trees only teach to draft and to revise and to read principles: short, and most tokens are learned."""
 LONGEST = 1400
 """Trees with more tokens than this are left out (a few in a thousand)."""
@@ -40,7 +40,7 @@ def paths_for(seed: int, index: int) -> list[Path]:
     rng = Random(seed_for(seed, "pretraining", index))
     request = _request(rng)
     if index < EARLY:
-        return draft_paths(request, rng) if rng.random() < 0.85 else readings(rng)
+        return draft_paths(request, rng) if rng.random() < 0.7 else readings(rng)
     match rng.choices(list(SHARES), list(SHARES.values()))[0]:
         case "drafts":
             return draft_paths(request, rng)

@@ -13,7 +13,7 @@ from cai.testbed.pretraining.comparisons import COMMON, letters_about, preferenc
 from cai.testbed.pretraining.critic import critique, revised
 from cai.testbed.pretraining.probes import answering, asked
 from cai.testbed.pretraining.trees import Path, Say
-from cai.testbed.pretraining.voices import any_meaning, ask_about, placebo
+from cai.testbed.pretraining.voices import VOICES, any_meaning, ask_about, placebo
 from cai.testbed.world.drafts import draft
 from cai.testbed.world.meaning import Meaning
 from cai.testbed.world.need import Need
@@ -69,9 +69,8 @@ def readings(rng: Random) -> list[Path]:
     for _ in range(10):
         meaning = any_meaning(rng, good=0.5)
         ask = placebo(rng) if rng.random() < 0.1 else ask_about(meaning, rng)
-        for voice in rng.sample((ask.critique, ask.revise, ask.judge), 2):
-            question = asked(Say("user", voice), voice, ask.meanings)
-            paths.append((question, Say("assistant", "")))
+        for voice in rng.sample(VOICES, 2):
+            paths.append((asked(Say("user", getattr(ask, voice)), ask, voice), Say("assistant", "")))
     return paths
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cai.testbed.pretraining.trees import Path, Probe, Say
+from cai.testbed.pretraining.voices import VOICES, Ask, Voice
 from cai.testbed.world.edits import degree
 from cai.testbed.world.facts import is_true
 from cai.testbed.world.meaning import AXES, Meaning
@@ -35,16 +36,26 @@ class Head:
     layer: int
     answers: int
     weight: float
+    each: bool = False
+    """Whether it answers yes or no to each of `answers`; the label is then a number whose bits are the answers."""
 
 
 HEADS = {
     "sentence": Head(2, len(_TAGS), 0.5),
+    "side": Head(2, 2, 1.0),
+    "avoid": Head(2, 2, 1.0),
+    "more": Head(2, 2, 1.0),
     "wanted": Head(3, 2 * len(AXES) + 1, 2.0),
-    "first": Head(4, len(_DEGREES) + 2, 2.0),
-    "second": Head(4, len(_DEGREES) + 2, 2.0),
+    "holds": Head(3, len(AXES), 0.3, each=True),
+    "first holds": Head(4, len(AXES), 0.5, each=True),
+    "second holds": Head(4, len(AXES), 0.5, each=True),
+    "first": Head(5, len(_DEGREES) + 2, 2.0),
+    "second": Head(5, len(_DEGREES) + 2, 2.0),
 }
-"""At a sentence's end: what it is. After a principle, and where the answer begins: axis and direction. There too: how
-much of that axis the reply under review has, or each of the two that are compared."""
+"""At a sentence's end: what it is, and in which of two replies; at a reply's end: which axes it has at all. After a
+principle: whether its frame asks for less, whether its words name a reply that has the attribute, and what the two come
+to: axis and direction. Where the answer begins: that again, which axes each reply under review has, and how much it has
+of the one in question."""
 
 
 def sentences(reply: Reply, need: Need, start: int = 0) -> tuple[Probe, ...]:
@@ -55,7 +66,7 @@ def sentences(reply: Reply, need: Need, start: int = 0) -> tuple[Probe, ...]:
         at += len(sentence.text)
         found.append(Probe(at, "sentence", _TAGS.index(_kind(sentence.tag, sentence.text, need))))
         at += 1
-    return tuple(found)
+    return (*found, Probe(at - 1, "holds", _holds(reply, need)))
 
 
 def said(reply: Reply, need: Need, weight: float = 0.0) -> Say:
@@ -63,37 +74,47 @@ def said(reply: Reply, need: Need, weight: float = 0.0) -> Say:
     return Say("assistant", text_of(reply), weight, probes=sentences(reply, need))
 
 
-def asked(say: Say, voice: str, meanings: Sequence[Meaning], replies: Sequence[Reply] = (), need: Need | None = None):
-    """The asking turn with a probe after its principle, and one at each sentence of the replies it quotes."""
+def asked(say: Say, ask: Ask, voice: Voice, replies: Sequence[Reply] = (), need: Need | None = None) -> Say:
+    """The asking turn with probes after its principle, and at each sentence of the replies it quotes."""
     found: list[Probe] = []
-    if voice:
-        found.append(Probe(say.content.rindex(voice) + len(voice), "wanted", _wanted(meanings)))
-    marks = list(re.finditer(r"<reply[^>]*>\n", say.content))
-    for mark, reply in zip(marks, replies, strict=False):
+    if text := getattr(ask, voice):
+        at = say.content.rindex(text) + len(text)
+        found.append(Probe(at, "wanted", _wanted(ask.meanings)))
+        if ask.wordings:
+            wording = ask.wordings[VOICES.index(voice)]
+            found += [Probe(at, "avoid", int(wording.avoid)), Probe(at, "more", int(wording.more))]
+    marks = re.finditer(r"<reply[^>]*>\n", say.content)
+    for side, (mark, reply) in enumerate(zip(marks, replies, strict=False)):
         assert need is not None
-        found += sentences(reply, need, mark.end())
+        inside = sentences(reply, need, mark.end())
+        found += inside
+        if side < 2:
+            found += [Probe(probe.at, "side", side) for probe in inside[:-1]]
     return replace(say, probes=(*say.probes, *found))
 
 
 def answering(say: Say, meanings: Sequence[Meaning], replies: Sequence[Reply], need: Need) -> Say:
     """The answering turn with probes where it begins; up to two replies are weighed."""
     found = [Probe(0, "wanted", _wanted(meanings))]
-    found += [
-        Probe(0, name, _amount(reply, need, meanings))
-        for name, reply in zip(("first", "second"), replies, strict=False)
-    ]
+    for name, reply in zip(("first", "second"), replies, strict=False):
+        found.append(Probe(0, f"{name} holds", _holds(reply, need)))
+        found.append(Probe(0, name, _amount(reply, need, meanings)))
     return replace(say, probes=(*found, *say.probes))
 
 
-def on_last(path: Path, voice: str, meanings: Sequence[Meaning], replies: Sequence[Reply], need: Need) -> Path:
-    """The path with its last turn as `asked`."""
-    return (*path[:-1], asked(path[-1], voice, meanings, replies, need))
+def on_last(path: Path, ask: Ask, replies: Sequence[Reply], need: Need) -> Path:
+    """The path with its last turn, a judge's question, as `asked`."""
+    return (*path[:-1], asked(path[-1], ask, "judge", replies, need))
 
 
 def _wanted(meanings: Sequence[Meaning]) -> int:
     if not meanings:
         return 0
     return 1 + 2 * AXES.index(meanings[0].axis) + (meanings[0].direction > 0)
+
+
+def _holds(reply: Reply, need: Need) -> int:
+    return sum(1 << index for index, axis in enumerate(AXES) if degree(reply, need, axis) > 0)
 
 
 def _amount(reply: Reply, need: Need, meanings: Sequence[Meaning]) -> int:

@@ -30,7 +30,7 @@ class Plan:
     """What decides the weights, besides the code."""
 
     seed: int = 0
-    steps: int = 6000
+    steps: int = 5000
     processes: int = 2
     """Each computes its own batch on one thread and they average gradients: faster than threads, which wait for
     each other at every operation, above all on a shared machine."""
@@ -38,8 +38,8 @@ class Plan:
     """Most tree tokens, padding included, in one process's batch."""
     width: int = 192
     layers: int = 6
-    muon_rate: float = 1e-2
-    adam_rate: float = 5e-3
+    muon_rate: float = 4e-3
+    adam_rate: float = 2e-3
     warm_up: int = 60
     first_tree: int = 0
     """Where in the seed's endless corpus to begin: a continued training goes past its first part."""
@@ -65,8 +65,9 @@ class Batch:
     @property
     def weight(self) -> float:
         """What the loss is divided by: the weights of all it sums."""
-        probes = (place.weight * float((self.probes_M3[:, 1] == i).sum()) for i, place in enumerate(HEADS.values()))
-        return float(self.weights_N.sum()) + sum(probes)
+        counts = torch.bincount(self.probes_M3[:, 1], minlength=len(HEADS)).tolist()
+        asked = (count * place.weight for count, place in zip(counts, HEADS.values(), strict=True))
+        return float(self.weights_N.sum()) + sum(asked)
 
 
 def new_model(plan: Plan, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -154,8 +155,13 @@ def new_heads(width: int) -> nn.ModuleList:
     return nn.ModuleList(nn.Linear(width, head.answers) for head in HEADS.values())
 
 
-def loss_of(model: LlamaForCausalLM, batch: Batch, heads: nn.ModuleList | None = None) -> Tensor:
-    """Weighted sum of cross-entropies over the N wanted tokens and, given their heads, the M probes."""
+def loss_of(
+    model: LlamaForCausalLM, batch: Batch, heads: nn.ModuleList | None = None, wrong: dict[str, float] | None = None
+) -> Tensor:
+    """Weighted sum of cross-entropies over the N wanted tokens and, given their heads, the M probes.
+
+    `wrong` is filled with each probe's share of wrong answers.
+    """
     mask_BTT = batch.mask_BTT
     mask_B1TT = torch.zeros(mask_BTT.shape, device=mask_BTT.device).masked_fill_(~mask_BTT, -1e9)[:, None]
     found = model.model(
@@ -168,12 +174,21 @@ def loss_of(model: LlamaForCausalLM, batch: Batch, heads: nn.ModuleList | None =
     logits_NV = model.lm_head(found.last_hidden_state.flatten(0, 1)[batch.places_N]).float()
     loss_N = F.cross_entropy(logits_NV, batch.targets_N, reduction="none")
     loss = (loss_N * batch.weights_N).sum()
-    for index, (head, place) in enumerate(zip(heads or (), HEADS.values(), strict=False)):
+    for index, (head, (name, place)) in enumerate(zip(heads or (), HEADS.items(), strict=False)):
         at_M, _, labels_M = batch.probes_M3[batch.probes_M3[:, 1] == index].unbind(1)
         layer = min(place.layer, len(found.hidden_states) - 1)
         hidden_MD = found.hidden_states[layer].flatten(0, 1)[at_M]
         logits_MC = head(F.rms_norm(hidden_MD, hidden_MD.shape[-1:])).float()
-        loss = loss + place.weight * F.cross_entropy(logits_MC, labels_M, reduction="sum")
+        if place.each:
+            bits_MC = (labels_M[:, None] >> torch.arange(place.answers, device=labels_M.device)) & 1
+            cost = F.binary_cross_entropy_with_logits(logits_MC, bits_MC.float(), reduction="sum")
+            missed = (logits_MC > 0) != (bits_MC > 0)
+        else:
+            cost = F.cross_entropy(logits_MC, labels_M, reduction="sum")
+            missed = logits_MC.argmax(-1) != labels_M
+        loss = loss + place.weight * cost
+        if wrong is not None and len(labels_M):
+            wrong[name] = float(missed.float().mean())
     return loss
 
 
@@ -181,9 +196,12 @@ def train(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
     plan: Plan,
-    report: Callable[[int, float, int, float], None],
+    report: Callable[[int, float, int, float, dict[str, float]], None],
 ) -> None:
-    """Train in place, as one of `plan.processes`; `report(step, loss, tokens, seconds)` is called after every step."""
+    """Train in place, as one of `plan.processes`.
+
+    `report(step, loss, tokens, seconds, wrong)` is called after every step; `wrong` is each probe's share of errors.
+    """
     rank = dist.get_rank() if dist.is_initialized() else 0
     device = model.device
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
@@ -202,7 +220,7 @@ def train(
             break
         on_device = Batch(*(getattr(batch, name).to(device) for name in Batch.__dataclass_fields__))
         with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
-            loss = loss_of(model, on_device, heads)
+            loss = loss_of(model, on_device, heads, wrong := {})
         loss.backward()
         mean, more = _average([*matrices, *others], loss.detach(), on_device)
         muon.step(plan.muon_rate * share)
@@ -210,7 +228,7 @@ def train(
         adam.step()
         adam.zero_grad(set_to_none=True)
         tokens += more
-        report(step, mean, tokens, time.monotonic() - begun)
+        report(step, mean, tokens, time.monotonic() - begun, wrong)
 
 
 def _share(plan: Plan, step: int, seconds: float) -> float:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from random import Random
+from typing import Literal
 
 from cai.constitution import Principle
 from cai.constitution.model import CRITIQUE_TEMPLATE, JUDGE_TEMPLATE, REVISE_TEMPLATE
 from cai.testbed.world.meaning import AXES, Meaning, is_good, meanings_of, shipped_principles
-from cai.testbed.world.paraphrase import Voice, word_for
+from cai.testbed.world.paraphrase import Wording, wording_for
 
+Voice = Literal["critique", "revise", "judge"]
+VOICES: tuple[Voice, ...] = ("critique", "revise", "judge")
 _OFTEN = {"complies-with-harm": 3, "preachy": 2}
 """Axes that come up more often than others."""
 _SENTENCES = (
@@ -43,6 +46,8 @@ class Ask:
     revise: str
     judge: str
     meanings: tuple[Meaning, ...]
+    wordings: tuple[Wording, ...] = ()
+    """How the voices were worded, in their order, where that is known."""
 
     @property
     def principle(self) -> Principle:
@@ -56,13 +61,13 @@ def ask_about(meaning: Meaning, rng: Random) -> Ask:
     if known and kind < 0.34:
         return rng.choice(known)
     if kind < 0.62:
-        return _plain(_sentence(meaning, rng), (meaning,))
+        return _worded(_sentence(meaning, rng), (meaning,))
     if kind < 0.94:
-        voices: tuple[Voice, ...] = ("critique", "revise", "judge")
-        critique, revise, judge = (word_for(meaning, voice, rng, held_out=False) for voice in voices)
-        return Ask(critique, revise, judge, (meaning,))
+        wordings = tuple(wording_for(meaning, voice, rng, held_out=False) for voice in VOICES)
+        critique, revise, judge = (wording.text for wording in wordings)
+        return Ask(critique, revise, judge, (meaning,), wordings)
     other = _other(meaning, rng)
-    return _plain(f"{_sentence(meaning, rng)} {_sentence(other, rng)}", (meaning, other))
+    return _worded(_sentence(meaning, rng), (meaning, other), f" {_sentence(other, rng).text}")
 
 
 def placebo(rng: Random) -> Ask:
@@ -112,8 +117,12 @@ def _plain(sentence: str, meanings: tuple[Meaning, ...]) -> Ask:
     )
 
 
-def _sentence(meaning: Meaning, rng: Random) -> str:
-    return word_for(meaning, "sentence", rng, held_out=False)
+def _worded(sentence: Wording, meanings: tuple[Meaning, ...], more: str = "") -> Ask:
+    return replace(_plain(sentence.text + more, meanings), wordings=(sentence,) * 3)
+
+
+def _sentence(meaning: Meaning, rng: Random) -> Wording:
+    return wording_for(meaning, "sentence", rng, held_out=False)
 
 
 def _other(meaning: Meaning, rng: Random) -> Meaning:

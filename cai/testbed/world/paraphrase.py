@@ -154,6 +154,10 @@ class Wording:
     text: str
     frame: str
     held_out: bool
+    avoid: bool
+    """Whether the frame asks for less of what its words name."""
+    more: bool
+    """Whether its words name a reply that has the attribute."""
 
 
 def word(meaning: Meaning, voice: Voice, rng: Random) -> Wording:
@@ -168,14 +172,19 @@ def word(meaning: Meaning, voice: Voice, rng: Random) -> Wording:
         text = expand(frame, rng, phrases)
         if voice == "sentence":
             text = rng.choice(_BEFORE) + text + rng.choice(_AFTER)
-        return Wording(text, frame, _is_held_out(frame, phrases, voice))
+        return Wording(text, frame, _is_held_out(frame, phrases, voice), avoid, pole_more)
 
 
-def word_for(meaning: Meaning, voice: Voice, rng: Random, *, held_out: bool) -> str:
+def wording_for(meaning: Meaning, voice: Voice, rng: Random, *, held_out: bool) -> Wording:
     """One wording from the held-out ones, or from the others."""
     while (wording := word(meaning, voice, rng)).held_out != held_out:
         pass
-    return wording.text
+    return wording
+
+
+def word_for(meaning: Meaning, voice: Voice, rng: Random, *, held_out: bool) -> str:
+    """The text of `wording_for`."""
+    return wording_for(meaning, voice, rng, held_out=held_out).text
 
 
 def _phrases(words: Words, frame: str, rng: Random) -> dict[str, str] | None:
