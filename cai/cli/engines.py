@@ -21,7 +21,7 @@ def open_engine(spec: EngineSettings) -> Engine:
     if spec.kind == "ray":
         from cai.engine.ray_engine import open_ray
 
-        return open_ray(spec, _folder(spec.model), open_trainable, announce=_announce)
+        return open_ray(spec, model_folder(spec.model), open_trainable, announce=_announce)
     return open_trainable(spec)
 
 
@@ -51,7 +51,7 @@ def _open_family(family: list[EngineSettings]) -> dict[str, Engine]:
     loras = max(own.max_loras, sum(bool(spec.adapter) for spec in family))
     vllm = own.model_copy(update={"max_loras": loras})
     base = family[0].model_copy(update={"adapter": "", "vllm": vllm})
-    engine = open_vllm(base, _folder(base.model))
+    engine = open_vllm(base, model_folder(base.model))
     return {spec.model_dump_json(): engine.adapted(spec.adapter) if spec.adapter else engine for spec in family}
 
 
@@ -60,10 +60,10 @@ def open_trainable(spec: EngineSettings) -> TrainableEngine:
     if spec.kind == "vllm":
         from cai.engine.vllm_engine import open_vllm
 
-        return open_vllm(spec, _folder(spec.model))
+        return open_vllm(spec, model_folder(spec.model))
     from cai.engine.transformers import open_transformers
 
-    return open_transformers(spec, _folder(spec.model), announce=_announce)
+    return open_transformers(spec, model_folder(spec.model), announce=_announce)
 
 
 def check_engine(spec: EngineSettings) -> None:
@@ -82,16 +82,16 @@ def check_engine(spec: EngineSettings) -> None:
         from cai.engine.ray_engine import check_installed
 
         check_installed()
-        find_template(_folder(spec.model), spec.revision)
+        find_template(model_folder(spec.model), spec.revision)
         return
-    find_model(_folder(spec.model), spec.revision)
+    find_model(model_folder(spec.model), spec.revision)
     if spec.kind == "vllm":
         from cai.engine.vllm_engine import check_installed
 
         check_installed()
 
 
-def _folder(model: str) -> str:
+def model_folder(model: str) -> str:
     """The built-in model's folder for "tiny", any other name as it is."""
     if model != "tiny" or Path(model).is_dir():
         return model

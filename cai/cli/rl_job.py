@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from cai.cli.prompts import TESTBED
 from cai.cli.rl_prompts import learning_prompts, with_room
 from cai.cli.rl_sources import check_source, needs_judge, split_weight
 from cai.cli.terminal import plain
+from cai.config.engine import EngineSettings
 from cai.config.rl import RLSettings
 from cai.config.train import TrainSettings
 from cai.constitution import Constitution, load_constitution
@@ -24,6 +26,7 @@ from cai.errors import InputError, Where
 if TYPE_CHECKING:
     from cai.records import Prompt
     from cai.train.loading import Base
+    from cai.train.rl.loop import Task
     from cai.train.rl.watch import Warned
 
 
@@ -70,9 +73,12 @@ class Job:
             "model": self.base.files.fingerprint,
             "reference": "" if self.reference is None else self.reference.files.fingerprint,
             "rewards": [[_fingerprint(name), weight] for name, weight in self.sources],
-            "judge": self.settings.judge.model,
+            "judge": _judge_id(self.settings.judge) if self.judged else "",
             "constitution": self.constitution.sha,
+            "held_out_constitution": self.held_out_constitution.sha,
             "prompts": [prompt.id for prompt in self.prompts],
+            "watch_prompts": [prompt.id for prompt in self.watch_prompts],
+            "ptx_data": _sha(Path(self.settings.ptx_data)) if self.settings.ptx_data else "",
         }
 
 
@@ -89,16 +95,22 @@ def prepare(method: str, settings: RLSettings, base: Path) -> Job:
     asked, watch = learning_prompts(settings)
     sources = tuple(split_weight(entry) for entry in settings.rewards)
     # The judge's comparisons, where nothing else pays, are preferences already: no reward is made of them and back.
-    compares = method == "spo" or (method == "online-dpo" and [name for name, _ in sources] == ["wins"])
+    compares = method == "spo" or (method == "online-dpo" and sources == (("wins", 1.0),))
     paid = ("wins",) if compares else tuple(name for name, _ in sources)
     held_out = _held_out(settings, paid, same=held_constitution.sha == constitution.sha)
     _check_paid(paid, settings, constitution)
     check_source(held_out, held_constitution)
     opened = open_base(TrainSettings(model=settings.model))
+    check_engine(settings.engine.model_copy(update={"model": settings.model}))
     if needs_judge([*paid, held_out]):
         check_engine(settings.judge)
     reference = open_base(TrainSettings(model=settings.reference)) if settings.reference else None
     prompts, watched = with_room(asked, opened, settings), with_room(watch, opened, settings)
+    if len(prompts) < settings.rollout.prompts_per_step:
+        what = f"a step asks {settings.rollout.prompts_per_step} prompts; there are {len(prompts)} to learn on"
+        raise InputError(
+            what, "lower it, and raise rollout.replies for more replies", Where("rl.rollout.prompts_per_step")
+        )
     left_out = len(asked) + len(watch) - len(prompts) - len(watched)
     return Job(
         method, settings, constitution, held_constitution, opened, reference, prompts, watched, left_out,
@@ -152,6 +164,21 @@ def _fingerprint(source: str) -> str:
     return content_id("rewards", [find_model(str(place)).fingerprint for place in member_folders(Path(source))])
 
 
+def _judge_id(spec: EngineSettings) -> str:
+    """A local judge by its weights, one elsewhere by where and what it is."""
+    from cai.cli.engines import model_folder
+    from cai.engine.files import find_model, under_adapter
+
+    if spec.kind in ("openai", "ray"):
+        return f"{spec.openai.base_url if spec.kind == 'openai' else 'ray'} {spec.model} {spec.adapter}"
+    return under_adapter(find_model(model_folder(spec.model), spec.revision).fingerprint, spec.adapter)
+
+
+def _sha(file: Path) -> str:
+    """Of a file's content; nothing where there is none, which its reader will tell."""
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+
+
 def _check_settings(method: str, settings: RLSettings) -> None:
     """Settings that exclude each other."""
     rollout = settings.rollout
@@ -163,20 +190,29 @@ def _check_settings(method: str, settings: RLSettings) -> None:
     if rollout.correction != "none" and rollout.top_p < 1.0:
         what = "importance weights are biased when top_p cuts the distribution"
         raise InputError(what, "set top_p to 1 or correction to none", Where("rl.rollout.correction"))
-    if settings.engine.kind == "openai":
-        what = "a server's weights cannot follow the training"
-        raise InputError(what, "use the engine transformers or vllm", Where("rl.engine.kind"))
+    if settings.engine.kind == "openai" and "base_url" not in settings.engine.openai.model_fields_set:
+        what = "only a vLLM server of this machine can follow the training"
+        raise InputError(
+            what, "give its address, or use the engine transformers or vllm", Where("rl.engine.openai.base_url")
+        )
     if (settings.ppo.ptx > 0) != bool(settings.ptx_data):
         what = "the supervised mix needs both its weight and its data"
         raise InputError(what, "give ppo.ptx and ptx_data, or neither", Where("rl.ppo.ptx"))
     if settings.ppo.ptx > 0 and method != "ppo":
         raise InputError("the supervised mix belongs to ppo", f"leave it out of {method}", Where("rl.ppo.ptx"))
-    if settings.rollout.prompts_per_step < settings.update.minibatches:
-        raise InputError("more minibatches than prompts", "lower it", Where("rl.update.minibatches"))
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if rollout.prompts_per_step // processes < settings.update.minibatches:
+        what = "more minibatches than prompts" + (f" in each of {processes} processes" if processes > 1 else "")
+        raise InputError(what, "lower it", Where("rl.update.minibatches"))
 
 
-def work(job: Job, show: Callable[[int, int, dict[str, float]], None]) -> str:
-    """Train, or go on training; returns why it ended. Writes the model, the curves and the card."""
+def work(
+    job: Job, show: Callable[[int, int, dict[str, float]], None], task_of: Callable[[Job, Any], Task] | None = None
+) -> str:
+    """Train, or go on training; returns why it ended. Writes the model, the curves and the card.
+
+    `task_of` makes the task from the job and the judge's engine where a caller has rewards that no setting names.
+    """
     from cai.cli.rl_build import make_learner, make_task, open_both
     from cai.store.lock import holding
     from cai.train.rl.loop import Loop
@@ -188,7 +224,7 @@ def work(job: Job, show: Callable[[int, int, dict[str, float]], None]) -> str:
         agree(job.folder, job.identity)
         with open_both(job) as (policy, judge):
             learner = make_learner(job)
-            loop = Loop(learner, policy, make_task(job, judge), job.settings, job.folder)
+            loop = Loop(learner, policy, (task_of or make_task)(job, judge), job.settings, job.folder)
             reason = loop.go(_Told(job.settings, show if first else None).step, _tell if first else lambda warned: None)
         if first:
             facts = {"method": job.method, "ended": reason, "constitution": job.constitution.sha, **_facts(job)}

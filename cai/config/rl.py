@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from cai.config.base import Settings
+from cai.config.base import Seed, Settings
 from cai.config.engine import EngineSettings
 
 Method = Literal["ppo", "grpo", "rloo", "online-dpo", "spo"]
@@ -34,6 +34,8 @@ class Rollout(Settings):
 class RewardTerms(Settings):
     """What a reply is paid for, beside the reward sources given on the command line; every term is logged by name."""
 
+    engine: Literal["transformers", "vllm"] = "transformers"
+    """What runs reward models: transformers, or vLLM's pooling runner for architectures that it can classify with."""
     std_penalty: float = Field(default=0.0, ge=0.0)
     """An ensemble pays its mean minus this many standard deviations."""
     length_cost: float = 0.0
@@ -53,12 +55,12 @@ class KL(Settings):
 
     coefficient: float = Field(default=0.05, ge=0.0)
     """Weight of the KL term."""
-    estimator: Literal["k1", "k2", "k3"] = "k3"
-    """Estimator of the KL in a loss; in a reward it is always k1, which is unbiased."""
+    estimator: Literal["k2", "k3"] = "k3"
+    """Estimator of the KL in a loss. In a reward it is k1, whose gradient in a loss would be zero on average."""
     target: float | None = Field(default=None, gt=0.0)
     """Adapt the coefficient so that the KL of a reply comes near this many nats."""
     horizon: int = Field(default=10_000, ge=1)
-    """Replies over which the adaptive coefficient may double or halve."""
+    """Replies over which the adaptive coefficient may move by 20 %."""
     stop_at: float | None = Field(default=None, gt=0.0)
     """Stop the run when the mean KL of a reply passes this many nats."""
 
@@ -176,10 +178,10 @@ class RLSettings(Settings):
     engine: EngineSettings = Field(default_factory=EngineSettings)
     """The engine that draws the rollouts; its model is the policy."""
     ptx_data: str = ""
-    """Parquet or JSONL dialogues of the supervised mix, where `ppo.ptx` is above 0."""
+    """Dialogues (Parquet, JSONL) or pretraining text (.txt, a document a line) mixed in where `ppo.ptx` is above 0."""
     steps: int = Field(default=100, ge=0)
     """Rollout-and-update steps."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every draw."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the weights."""

@@ -71,16 +71,26 @@ class Rows:
         return self.cu_seqlens.diff()
 
 
+PAIRS_PER_TOKEN = 600
+"""Masked attention over this many pairs of positions takes as long as everything else does for one token (CPU)."""
+WORTH = 0.85
+"""Sharing is chosen below this share of the plain layout's cost: rows of unlike length are padded in both."""
+
+
 def sharing_pays(groups: Sequence[Group]) -> bool:
     """Whether computing prompts once saves more than the 4-D mask costs.
 
-    Measured on a CPU the break-even is a prompt about twice as long as a reply (docs/decisions/0081): below that the
-    masked attention, which cannot skip the upper triangle, costs more than the second prompt.
+    A shared row is shorter than its plain ones together, but its attention cannot skip the upper triangle. For long
+    pairs the break-even is a prompt about twice as long as a reply; short rows and many replies share sooner
+    (docs/decisions/0081).
     """
-    prompt = sum(len(g.prompt) for g in groups)
-    replies = sum(len(r) for g in groups for r in g.replies)
-    count = sum(len(g.replies) for g in groups)
-    return count > len(groups) and prompt * count >= 2 * replies * len(groups)
+    shared = plain = 0.0
+    for group in groups:
+        row = len(group.prompt) + sum(map(len, group.replies))
+        shared += row + row**2 / PAIRS_PER_TOKEN
+        lengths = [len(group.prompt) + len(reply) for reply in group.replies]
+        plain += sum(n + n**2 / 2 / PAIRS_PER_TOKEN for n in lengths)
+    return shared < WORTH * plain
 
 
 def make_rows(groups: Sequence[Group], *, pad: int, share: bool, attention: Attention = "sdpa") -> Rows:

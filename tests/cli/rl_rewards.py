@@ -9,3 +9,11 @@ def vowels(messages: list[dict[str, str]], reply: str) -> float:
 def short(messages: list[dict[str, str]], reply: str) -> float:
     """Less for every letter."""
     return -len(reply) / 100
+
+
+def nothing(messages: list[dict[str, str]], reply: str) -> None:
+    """Cannot tell."""
+
+
+def nothing_either(messages: list[dict[str, str]], reply: str) -> None:
+    """Cannot tell."""

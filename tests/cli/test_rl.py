@@ -1,6 +1,9 @@
 """`cai train grpo …` and `cai train iterate` as a user runs them, with a small random model."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -22,10 +25,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return random_model(tmp_path_factory.mktemp("model") / "random")
 
 
+SMALL = ["limit=8", "rollout.prompts_per_step=4", "rollout.replies=2", "rollout.max_tokens=6", "watch.prompts=4"]
+SMALL += ["save_every=1", f"held_out={SHORT}"]
+
+
 def grpo(model: Path, folder: Path, *more: str) -> Ended:
-    words = ["steps=2", "limit=8", "rollout.prompts_per_step=4", "rollout.replies=2", "rollout.max_tokens=6"]
-    words += ["watch.prompts=4", "save_every=1", f"held_out={SHORT}"]
-    return cai_here("train", "grpo", "-m", str(model), "-r", "r", "--reward", f"{VOWELS}=2", *words, *more, cwd=folder)
+    reward = ("--reward", f"{VOWELS}=2")
+    return cai_here("train", "grpo", "-m", str(model), "-r", "r", *reward, "steps=2", *SMALL, *more, cwd=folder)
 
 
 def test_the_command_line_names_every_method() -> None:
@@ -61,7 +67,15 @@ def test_a_run_leaves_a_model_curves_and_a_card_and_goes_on_with_more_steps(mode
         (["rollout.replies=1"], "rl.rollout.replies: grpo compares replies"),
         (["rl.rollout.correction=truncated", "rollout.top_p=0.9"], "biased"),
         (["ppo.ptx=0.5"], "rl.ppo.ptx"),
-        (["engine.kind=openai"], "a server's weights cannot follow"),
+        (["kl.estimator=k1"], "rl.kl.estimator"),
+        (["--reward", "wins=nan"], "the weight 'nan' is not finite"),
+        (["--reward", "judge", "--reward", "judge=2"], "judge is named 2 times"),
+        (["rewards=[]"], "nothing pays"),
+        (["held_out=wins"], "wins pays the policy, so it cannot watch over it"),
+        (["--reward", VOWELS, f"held_out={VOWELS}", "held_out_constitution=minimal"], "cannot watch over it"),
+        (["rollout.max_tokens=2048"], "no prompt leaves room for a reply of 2048 tokens in a context of 2048"),
+        (["limit=8"], "a step asks 32 prompts; there are 8 to learn on"),
+        (["engine.kind=openai"], "only a vLLM server of this machine can follow"),
         (["-d", "x.parquet"], "grpo draws its own replies"),
     ],
 )
@@ -70,6 +84,63 @@ def test_wrong_input_is_one_line_before_any_model_loads(tmp_path: Path, words: l
     assert ended.code == 2
     assert said in ended.err
     assert len(ended.err.splitlines()) == 1
+
+
+def test_rewards_that_a_method_cannot_use_are_refused(tmp_path: Path) -> None:
+    """PPO may draw one reply a prompt, but then there is nothing to compare; SPO has the judge's comparisons alone."""
+    for words, said in (
+        (("ppo", "rollout.replies=1"), "wins compares a reply with the prompt's others"),
+        (("spo", "--reward", VOWELS), "spo is paid by the judge's comparisons alone"),
+    ):
+        ended = cai_here("train", *words, cwd=tmp_path)
+        assert ended.code == 2
+        assert said in ended.err
+
+
+def test_a_run_that_nothing_could_be_read_in_ends_with_a_card_and_prompts_too_long_are_left_out(
+    model: Path, tmp_path: Path
+) -> None:
+    asked = [f"Say {letter * 9}." for letter in "abcdefghij"]
+    (tmp_path / "p.txt").write_text("\n".join([*asked, "long " * 500]) + "\n")
+    words = ("prompts=p.txt", "limit=100", "--reward", "tests.cli.rl_rewards:nothing")
+    ended = cai_here(
+        "train", "ppo", "-m", str(model), "-r", "r", *words, "steps=2", "rollout.prompts_per_step=2",
+        "rollout.max_tokens=6", "watch.prompts=4", "held_out=tests.cli.rl_rewards:nothing_either", cwd=tmp_path,
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    assert "1 prompts are left out" in ended.err
+    assert "warning: step 0, verdict_unread: the held-out judge could read none of 4 replies" in ended.err
+    assert "| reward | - | - |" in (tmp_path / "runs/r/ppo/model/README.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_kill_in_the_middle_of_a_run_changes_nothing(model: Path, tmp_path: Path) -> None:
+    """SIGKILL at four moments, each in a process of its own; the last start goes to the end."""
+    (tmp_path / "whole").mkdir()
+    assert grpo(model, tmp_path / "whole", "steps=4").code == 0
+    code = "import sys; sys.argv[0] = 'cai'; from cai.cli import main; main()"
+    words = ["train", "grpo", "-m", str(model), "-r", "r", "--reward", f"{VOWELS}=2", "steps=4", *SMALL]
+    for moment in ("differ by", "step 1/", "step 2/", "step 3/"):
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
+        )  # fmt: skip
+        assert child.stderr is not None
+        for line in iter(child.stderr.readline, ""):
+            if moment in line:
+                break
+        child.kill()
+        child.wait()
+        child.stderr.close()
+    assert grpo(model, tmp_path, "steps=4").code == 0
+    for name in ("metrics.jsonl", "evaluations.jsonl"):
+        cut, whole = (without_seconds(folder / "runs/r/grpo" / name) for folder in (tmp_path, tmp_path / "whole"))
+        assert cut == whole, name
+
+
+def without_seconds(file: Path) -> list[dict[str, object]]:
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    return [{key: value for key, value in row.items() if "seconds" not in key} for row in rows]
 
 
 def rounds(model: Path, folder: Path, *more: str) -> Ended:

@@ -114,6 +114,8 @@ def test_sharing_is_for_long_prompts_with_several_replies() -> None:
     assert sharing_pays([Group((1,) * 448, ((2,) * 64, (2,) * 64))])
     assert not sharing_pays([Group((1,) * 64, ((2,) * 64, (2,) * 64))])
     assert not sharing_pays([Group((1,) * 448, ((2,) * 64,))])
+    assert sharing_pays([Group((1,) * 21, ((2,) * 21,) * 4)])
+    assert not sharing_pays([Group((1,) * 256, ((2,) * 256,) * 2)])
 
 
 def test_the_first_batch_check_sees_a_head_it_does_not_know() -> None:

@@ -121,3 +121,8 @@ class LetterPreference:
     async def wins(self, samples):
         merit = [self.table.get(sample.text[:1], 0.0) for sample in samples]
         return [[0.5 if a == b else 0.95 if a > b else 0.05 for b in merit] for a in merit]
+
+    async def against(self, samples, texts):
+        return [
+            self.table.get(s.text[:1], 0.0) - self.table.get(t[:1], 0.0) for s, t in zip(samples, texts, strict=True)
+        ]

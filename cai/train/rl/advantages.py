@@ -6,19 +6,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the positions where the mask is 1."""
-    return (values * mask).sum() / mask.sum().clamp(min=1.0)
+def whiten(
+    values_BT: Tensor,
+    mask_BT: Tensor,
+    *,
+    keep_mean: bool = False,
+    total: Callable[[Tensor], Tensor] = lambda sums: sums,
+) -> Tensor:
+    """Zero mean and unit variance over the masked positions; padding becomes zero. `keep_mean` only rescales.
 
-
-def whiten(values_BT: Tensor, mask_BT: Tensor, *, keep_mean: bool = False) -> Tensor:
-    """Zero mean and unit variance over the masked positions; padding becomes zero. `keep_mean` only rescales."""
-    mean = masked_mean(values_BT, mask_BT)
-    variance = masked_mean((values_BT - mean) ** 2, mask_BT)
+    `total` adds sums up over whoever has the other replies of the step.
+    """
+    count = total(mask_BT.sum()).clamp(min=1.0)
+    mean = total((values_BT * mask_BT).sum()) / count
+    variance = total(((values_BT - mean) ** 2 * mask_BT).sum()) / count
     scaled_BT = (values_BT - mean) * torch.rsqrt(variance + 1e-8)
     return (scaled_BT + mean if keep_mean else scaled_BT) * mask_BT
 
@@ -43,17 +50,17 @@ def gae(rewards_BT: Tensor, values_BT: Tensor, mask_BT: Tensor, *, gamma: float,
     return advantages_BT, (advantages_BT + values_BT) * mask_BT
 
 
-def group_advantages(rewards_GK: Tensor, *, scale: bool = True) -> tuple[Tensor, int]:
+def group_advantages(rewards_GK: Tensor, *, scale: bool = True) -> Tensor:
     """Reward minus its prompt's mean, over its prompt's standard deviation (GRPO, Shao et al. 2024).
 
-    A group whose replies all score alike teaches nothing: its advantages are exactly zero, and the second value counts
-    such groups. Without `scale` the difference from the mean is kept (Liu et al. 2025).
+    A group whose replies all score alike teaches nothing: its advantages are exactly zero (`measures` counts such
+    groups). Without `scale` the difference from the mean is kept (Liu et al. 2025).
     """
     centred_GK = rewards_GK - rewards_GK.mean(dim=1, keepdim=True)
     flat_G = (rewards_GK.amax(dim=1) - rewards_GK.amin(dim=1)) == 0.0
     if scale:
         centred_GK = centred_GK / (rewards_GK.std(dim=1, keepdim=True) + 1e-4)
-    return centred_GK.masked_fill(flat_G[:, None], 0.0), int(flat_G.sum())
+    return centred_GK.masked_fill(flat_G[:, None], 0.0)
 
 
 def rloo_advantages(rewards_GK: Tensor) -> Tensor:

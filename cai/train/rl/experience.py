@@ -38,9 +38,13 @@ class Experience:
     """
     wins_GKK: Tensor | None = None
 
+    def index_of(self, groups: Sequence[int]) -> Tensor:
+        """The rows of the given prompts' replies."""
+        return torch.tensor([g * self.replies + k for g in groups for k in range(self.replies)], dtype=torch.long)
+
     def rows(self, groups: Sequence[int]) -> Experience:
         """The part that belongs to the given prompts."""
-        index = torch.tensor([g * self.replies + k for g in groups for k in range(self.replies)], dtype=torch.long)
+        index = self.index_of(groups)
         tensors = {
             name: getattr(self, name)[index]
             for name in self.__slots__

@@ -27,8 +27,7 @@ class GRPO:
 
     def credit(self, experience: Experience, kl: float) -> Experience:
         rewards_GK = experience.reward_B.view(-1, experience.replies)
-        advantage_GK, _ = group_advantages(rewards_GK, scale=self._grpo.scale)
-        return self._spread(experience, advantage_GK)
+        return self._spread(experience, group_advantages(rewards_GK, scale=self._grpo.scale))
 
     def _spread(self, experience: Experience, advantage_GK: Tensor) -> Experience:
         e = experience

@@ -12,7 +12,8 @@ class KLControl:
     """The coefficient of the KL term and how it moves.
 
     With a `target`, the coefficient follows Ziegler et al. 2019: it grows or shrinks by at most 20 % of the share
-    `samples / horizon` per step, in proportion to how far the measured KL (nats a reply) is from the target.
+    `samples / horizon` per step, in proportion to how far the measured KL (nats a reply) is from the target. The share
+    is at most 1: a horizon shorter than a step would turn the coefficient negative.
     """
 
     coefficient: float
@@ -24,4 +25,5 @@ class KLControl:
         if self.target is None:
             return self
         error = min(max(kl / self.target - 1.0, -0.2), 0.2)
-        return KLControl(self.coefficient * (1.0 + error * samples / self.horizon), self.target, self.horizon)
+        share = min(samples / self.horizon, 1.0)
+        return KLControl(self.coefficient * (1.0 + error * share), self.target, self.horizon)

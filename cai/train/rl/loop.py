@@ -7,9 +7,9 @@ same curve. One event loop runs the engine's calls from the first step to the la
 from __future__ import annotations
 
 import asyncio
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from cai.config.rl import RLSettings
-from cai.engine.protocol import EngineDown, EngineFault, TrainableEngine
+from cai.engine.protocol import EngineDown, EngineFault, Resting, TrainableEngine
 from cai.records import Prompt
 from cai.seeds import seed_for
 from cai.store import Interrupted
@@ -30,12 +30,17 @@ from cai.train.rl.experience import Experience, empty_experience, engine_logp
 from cai.train.rl.journal import Journal
 from cai.train.rl.kl import KLControl
 from cai.train.rl.losses import explained_variance
-from cai.train.rl.rewards import Payment, Preference, Reward, RewardSum
+from cai.train.rl.measures import measures, over_processes, parity, readable
+from cai.train.rl.policy import policy_weights
+from cai.train.rl.rewards import Payment, Preference, Reward, RewardFault, RewardSum, score_with
 from cai.train.rl.rollout import Sample, roll_out
 from cai.train.rl.update import Learner, score, total_of, update
-from cai.train.rl.watch import Evaluation, distinct_ngrams, signs_of_hacking
+from cai.train.rl.watch import Evaluation, Warned, distinct_ngrams, signs_of_hacking, signs_of_trouble
 
 Report = Callable[[int, dict[str, float]], None]
+Warn = Callable[[Warned], None]
+PATIENCE = 3
+"""Steps in a row of which no reply could be paid, before the run stops: it would go on for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +66,27 @@ class Loop:
         kl = settings.kl
         self.kl = KLControl(kl.coefficient, kl.target, kl.horizon)
         self.history: list[Evaluation] = []
-        self.step = 0
+        self.first: list[str] | None = None
+        """Replies of the first evaluation, which sources that compare measure later ones against."""
+        self.step, self.unpaid = 0, 0
+        self.stopped: dict[str, Any] = {}
         self.journal = Journal(folder, writes=learner.accelerator.is_main_process)
 
-    def go(self, report: Report = lambda step, metrics: None) -> str:
+    def go(self, report: Report = lambda step, metrics: None, warn: Warn = lambda warned: None) -> str:
         """Run, or go on from the newest checkpoint, to the last step.
 
         Ctrl-C and SIGTERM end it after the step they meet, with a checkpoint: raises Interrupted. An engine that dies
-        ends it with a checkpoint of the last whole step: raises EngineDown.
+        ends it with a checkpoint of the last whole step: raises EngineDown. So does a reward that is no number:
+        RewardFault. A run that stopped by its own rule stays stopped until the rule is another.
         """
         with asyncio.Runner() as runner, stop_on_signals() as wish:
             self._resume(runner)
+            if (reason := self._still_stopped()) is not None:
+                return reason
+            self.stopped = {}
             while self.step < self.settings.steps:
-                if self.step % self.settings.watch.every == 0 and (reason := self._watch(runner)):
-                    return reason
+                if self.step % self.settings.watch.every == 0 and self._watch(runner, warn):
+                    return self._stop({"reason": "hacking"})
                 metrics = self._step(runner)
                 self.step += 1
                 self.journal.metrics(self.step, metrics)
@@ -83,10 +95,24 @@ class Loop:
                     self._save()
                 stop_at = self.settings.kl.stop_at
                 if stop_at is not None and metrics["kl"] > stop_at:
-                    self._save()
-                    return "kl"
+                    self._watch(runner, warn)
+                    return self._stop({"reason": "kl", "kl": metrics["kl"]})
                 self._stop_if_asked(wish)
-            return self._watch(runner) or "done"
+            return self._stop({"reason": "hacking"}) if self._watch(runner, warn) else "done"
+
+    def _stop(self, why: dict[str, Any]) -> str:
+        self.stopped = why
+        self._save()
+        return why["reason"]
+
+    def _still_stopped(self) -> str | None:
+        """Why the run ended before, if that holds under the settings of today."""
+        why, stop_at = self.stopped, self.settings.kl.stop_at
+        holds = {
+            "hacking": self.settings.watch.stop_on == "hacking",
+            "kl": stop_at is not None and why.get("kl", 0.0) > stop_at,
+        }
+        return why["reason"] if why and holds[why["reason"]] else None
 
     def _stop_if_asked(self, wish: StopWish) -> None:
         """Save and stop where somebody asked to, in any process; a finished run is not interrupted."""
@@ -94,24 +120,43 @@ class Loop:
             self._save()
             raise Interrupted(f"stopped after step {self.step}; the same command goes on from there")
 
-    def _collect(self, runner: asyncio.Runner, clock: list[float]) -> tuple[list[Sample], Payment, Experience]:
-        """Draw and pay. Nothing of the step is in the weights yet, so where an engine dies they are worth keeping."""
+    @contextmanager
+    def _keeping(self, what: str) -> Generator[None]:
+        """The weights are those of the last whole step: where engine or reward fail, they are worth keeping."""
         try:
+            yield
+        except (EngineDown, EngineFault) as cause:
+            self._save()
+            raise EngineDown(f"an engine failed in {what}: {cause}; the same command goes on from there") from cause
+        except RewardFault:
+            self._save()
+            raise
+
+    def _collect(self, runner: asyncio.Runner, clock: list[float]) -> tuple[list[Sample], Payment, Experience]:
+        """Draw and pay."""
+        with self._keeping(f"step {self.step + 1}"):
             samples = runner.run(self._draw(self._batch(), "rollout", self.settings.rollout.replies))
             clock.append(time.perf_counter())
             payment, experience = runner.run(self._pay(samples))
-        except (EngineDown, EngineFault) as cause:
-            self._save()
-            what = f"an engine failed in step {self.step + 1}: {cause}; the same command goes on from there"
-            raise EngineDown(what) from cause
+            self._give_up_unpaid(payment, experience)
         clock.append(time.perf_counter())
         return samples, payment, experience
+
+    def _give_up_unpaid(self, payment: Payment, experience: Experience) -> None:
+        """Raise RewardFault once there was nothing to learn from for several steps."""
+        self.unpaid = 0 if total_of(self.learner, float(experience.kept_B.sum())) > 0.0 else self.unpaid + 1
+        if self.unpaid == PATIENCE:
+            unread, cut = sum(v is None for v in payment.total), sum(not s.ended for s in experience.samples)
+            asked = ", ".join(sorted({sample.prompt.id for sample in experience.samples})[:8])
+            what = f"no reply of the last {PATIENCE} steps could be learnt from"
+            raise RewardFault(f"{what}; of the last step's, {unread} were unread and {cut} cut off; prompts {asked}")
 
     def _step(self, runner: asyncio.Runner) -> dict[str, float]:
         clock = [time.perf_counter()]
         samples, payment, experience = self._collect(runner, clock)
+        runner.run(self._rest())
         experience = score(self.learner, experience, self.settings)
-        extra = self._parity(experience)
+        extra = parity(experience)
         experience = self.learner.method.credit(self._corrected(experience), self.kl.coefficient)
         if self.learner.method.critic is not None:
             e = experience
@@ -120,10 +165,13 @@ class Loop:
         clock.append(time.perf_counter())
         runner.run(self._sync())
         clock.append(time.perf_counter())
-        metrics = {**self._measures(experience, payment), **losses, **extra, **self.task.describe(samples)}
-        self.kl = self.kl.after(metrics["kl"], len(samples))
+        seen = {**measures(experience, payment, self.kl.coefficient), **losses, **extra, **self.task.describe(samples)}
         names = ("seconds_rollout", "seconds_reward", "seconds_update", "seconds_sync")
-        return {**metrics, **dict(zip(names, (b - a for a, b in pairwise(clock)), strict=True))}
+        seen |= dict(zip(names, (b - a for a, b in pairwise(clock)), strict=True))
+        metrics, drawn = over_processes(seen, self.learner.accelerator), total_of(self.learner, float(len(samples)))
+        if metrics["left_out"] < drawn:
+            self.kl = self.kl.after(metrics["kl"], int(drawn))
+        return metrics
 
     async def _draw(self, prompts: Sequence[Prompt], stage: str, replies: int) -> list[Sample]:
         rollout = self.settings.rollout
@@ -183,12 +231,6 @@ class Loop:
         wins = torch.tensor([[[0.5 if p is None else p for p in row] for row in table] for table in tables])
         return wins, torch.tensor(whole)
 
-    def _parity(self, experience: Experience) -> dict[str, float]:
-        """Engine against trainer: how far apart their log-probs of the same tokens are; stale weights show here."""
-        every_token_BT = empty_experience(experience.samples, experience.replies).mask_BT.bool()
-        gap_N = (experience.old_logp_BT - engine_logp(experience.samples))[every_token_BT]
-        return {"parity_mean": float(gap_N.abs().mean()), "parity_max": float(gap_N.abs().max())}
-
     def _corrected(self, experience: Experience) -> Experience:
         """Truncated importance weights of trainer over engine, where asked for."""
         rollout = self.settings.rollout
@@ -197,56 +239,58 @@ class Loop:
         ratio_BT = (experience.old_logp_BT - engine_logp(experience.samples)).exp()
         return replace(experience, weight_BT=experience.weight_BT * ratio_BT.clamp(max=rollout.correction_cap))
 
-    def _measures(self, e: Experience, payment: Payment) -> dict[str, float]:
-        """Means over this process's replies of the step; parts of the reward by name."""
-        tokens = e.mask_BT.sum().clamp(min=1.0)
-        kl_B = (kl_estimate(e.old_logp_BT, e.ref_logp_BT, "k1") * e.mask_BT).sum(dim=1)
-        kept = e.kept_B.sum().clamp(min=1.0)
-        parts = {f"reward/{name}": _mean(values) for name, values in payment.parts.items()}
-        return {
-            "reward": _mean(payment.total),
-            **parts,
-            "kl": float((kl_B * e.kept_B).sum() / kept),
-            "kl_coefficient": self.kl.coefficient,
-            "entropy": float((e.entropy_BT * e.mask_BT).sum() / tokens),
-            "length": sum(len(s.reply_ids) for s in e.samples) / len(e.samples),
-            "ended": sum(s.ended for s in e.samples) / len(e.samples),
-            "distinct_2": distinct_ngrams([s.text for s in e.samples], 2),
-            "left_out": float(len(e.samples) - e.kept_B.sum()),
-            "unread": float(sum(value is None for value in payment.total)),
-        }
-
-    def _watch(self, runner: asyncio.Runner) -> str | None:
-        """Evaluate on the held-out prompts, write transcripts and warnings; a reason to stop, if any."""
+    def _watch(self, runner: asyncio.Runner, warn: Warn) -> bool:
+        """Evaluate on the held-out prompts, write transcripts and warnings; True where hacking shall stop the run."""
         if any(seen.step == self.step for seen in self.history):
-            return None
-        samples = runner.run(self._draw(self.task.watch_prompts, "watch", 1))
-        payment, verdicts = runner.run(self._judge(samples))
+            return False
+        with self._keeping(f"the evaluation after step {self.step}"):
+            samples = runner.run(self._draw(self.task.watch_prompts, "watch", 1))
+            first = self.first or [sample.text for sample in samples]
+            reward_P, held_out_P = runner.run(self._judge(samples, first))
+        self.first = first
         scored = score(self.learner, empty_experience(samples, 1), self.settings)
         kl_BT = kl_estimate(scored.old_logp_BT, scored.ref_logp_BT, "k1") * scored.mask_BT
         seen = Evaluation(
             step=self.step,
-            reward_P=_readable(payment.total),
-            held_out_P=_readable(verdicts),
+            reward_P=readable(reward_P),
+            held_out_P=readable(held_out_P),
             length_P=tuple(float(len(s.reply_ids)) for s in samples),
             distinct_2=distinct_ngrams([s.text for s in samples], 2),
             kl=float(kl_BT.sum() / len(samples)),
         )
         self.history.append(seen)
-        found = signs_of_hacking(self.history, self.settings.watch, seed=self.settings.seed)
+        hacking = signs_of_hacking(self.history, self.settings.watch, seed=self.settings.seed)
+        found = (*hacking, *signs_of_trouble(seen))
         self.journal.evaluation(seen, samples[: self.settings.watch.transcripts], self.task.describe(samples), found)
-        return "hacking" if found and self.settings.watch.stop_on == "hacking" else None
+        for warned in found:
+            warn(warned)
+        return self.settings.watch.stop_on == "hacking" and total_of(self.learner, float(len(hacking))) > 0.0
 
-    async def _judge(self, samples: list[Sample]) -> tuple[Payment, list[float | None]]:
-        return await self.task.rewards.pay(samples), await self.task.held_out.score(samples)
+    async def _judge(self, samples: list[Sample], first: list[str]) -> tuple[Sequence[Any], Sequence[Any]]:
+        """What the replies would be paid, and what the held-out judge says of them."""
+        if self.task.preference is not None:
+            paid: Sequence[float | None] = await self.task.preference.against(samples, first)
+        else:
+            paid = (await self.task.rewards.pay(samples, first)).total
+        return paid, await score_with(self.task.held_out, samples, first)
+
+    async def _rest(self) -> None:
+        """Where engine and trainer share a GPU, the engine lends its memory until the new weights arrive."""
+        if isinstance(self.engine, Resting):
+            await self.engine.rest()
 
     async def _sync(self) -> None:
         """Give the engine the policy's new weights, adapters merged, by the names `transformers` uses."""
-        await self.engine.update_weights(policy_weights(self.learner))
+        if isinstance(self.engine, Resting):
+            await self.engine.wake()
+        await self.engine.update_weights(policy_weights(self.learner.accelerator.unwrap_model(self.learner.policy)))
 
     def _save(self) -> None:
         if self.learner.accelerator.is_main_process:
-            facts = {"kl": asdict(self.kl), "history": [asdict(seen) for seen in self.history]}
+            facts = {
+                "kl": asdict(self.kl), "history": [asdict(seen) for seen in self.history], "first": self.first,
+                "stopped": self.stopped,
+            }  # fmt: skip
             module = self.learner.accelerator.unwrap_model(self.learner.policy)
             state.save(self.folder / "checkpoints", self.step, module, self._adam(), facts)
 
@@ -257,42 +301,12 @@ class Loop:
             facts = state.load(checkpoint, module, self._adam())
             self.step, self.kl = facts["step"], KLControl(**facts["kl"])
             self.history = [_evaluation(seen) for seen in facts["history"]]
+            self.first, self.stopped = facts["first"], facts["stopped"]
         self.journal.rewind(self.step, {seen.step for seen in self.history})
         runner.run(self._sync())
 
     def _adam(self) -> Any:
         return getattr(self.learner.optimizer, "optimizer", self.learner.optimizer)
-
-
-def policy_weights(learner: Learner) -> list[tuple[str, torch.Tensor]]:
-    """The policy's weights as `transformers` names them, with LoRA adapters added into copies.
-
-    Nothing is merged in place: adding an adapter to the frozen weights and taking it off again leaves them rounded, a
-    little further from the reference at every step.
-    """
-    model = learner.accelerator.unwrap_model(learner.policy).model
-    if not hasattr(model, "disable_adapter"):
-        return list(model.state_dict().items())
-    base = model.get_base_model()
-    layers = {f"{name}.base_layer.weight": layer for name, layer in base.named_modules() if hasattr(layer, "lora_A")}
-    found: list[tuple[str, torch.Tensor]] = []
-    for name, value in base.state_dict().items():
-        if name in layers:
-            with torch.no_grad():
-                change = sum(layers[name].get_delta_weight(one).float() for one in layers[name].active_adapters)
-            value = (value.float() + change).to(value.dtype)
-        if "lora_" not in name:
-            found.append((name.replace(".base_layer", ""), value))
-    return found
-
-
-def _mean(values: Sequence[float | None]) -> float:
-    read = [value for value in values if value is not None]
-    return sum(read) / len(read) if read else math.nan
-
-
-def _readable(values: Sequence[float | None]) -> tuple[float, ...]:
-    return tuple(math.nan if value is None else value for value in values)
 
 
 def _evaluation(facts: dict[str, Any]) -> Evaluation:

@@ -12,7 +12,7 @@ from cai.store.files import dump_json, read_json, write_text
 from cai.store.identity import canonical, differences
 from cai.train.progress import read_metrics
 from cai.train.rl.journal import Journal
-from cai.train.rl.loop import policy_weights
+from cai.train.rl.policy import policy_weights
 from cai.train.rl.update import Learner
 
 IDENTITY, MODEL, CURVES, FRONTIER = "identity.json", "model", "curves.svg", "reward-kl.svg"
@@ -22,10 +22,12 @@ SHOWN = (
     "entropy",
     "length",
     "distinct_2",
+    "repetition",
     "clip_share",
     "explained_variance",
     "refusals",
     "boilerplate",
+    "parity_max",
 )
 
 
@@ -41,10 +43,11 @@ def agree(folder: Path, identity: dict[str, Any]) -> None:
 
 def finish(folder: Path, learner: Learner, tokenizer: Any, settings: RLSettings, facts: dict[str, Any]) -> Path:
     """Write the model with adapters merged, the curves and the card; returns the model's folder."""
-    model = learner.accelerator.unwrap_model(learner.policy).model
+    policy = learner.accelerator.unwrap_model(learner.policy)
+    model = policy.model
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     target = folder / MODEL
-    base.save_pretrained(target, state_dict=dict(policy_weights(learner)), safe_serialization=True)
+    base.save_pretrained(target, state_dict=dict(policy_weights(policy)), safe_serialization=True)
     tokenizer.save_pretrained(target)
     rows, seen = read_metrics(folder), Journal(folder, writes=False).evaluations()
     draw(rows, seen, folder)
@@ -93,7 +96,7 @@ def card(facts: dict[str, Any], settings: RLSettings, rows: Sequence[dict[str, A
             "## Measured",
             "| | first step | last step |",
             "|---|---|---|",
-            *[f"| {n} | {first[n]:.4g} | {last[n]:.4g} |" for n in SHOWN if n in first and n in last],
+            *[f"| {n} | {_number(first[n])} | {_number(last[n])} |" for n in SHOWN if n in first and n in last],
             "",
             "## Signs of reward hacking",
             *([f"- step {w['step']}, {w['name']}: {w['message']}" for w in warnings] or ["- none was seen"]),
@@ -102,6 +105,10 @@ def card(facts: dict[str, Any], settings: RLSettings, rows: Sequence[dict[str, A
             "",
         ]
     )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 def _means(evaluation: dict[str, Any]) -> dict[str, float]:

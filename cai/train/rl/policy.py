@@ -29,9 +29,14 @@ class Policy(nn.Module):
             nn.init.zeros_(self.value.bias)
 
     def forward(
-        self, body: dict[str, Tensor], score_at_N: Tensor, score_targets_N: Tensor, temperature: float
+        self,
+        body: dict[str, Tensor],
+        score_at_N: Tensor,
+        score_targets_N: Tensor,
+        temperature: float,
+        entropy: bool = False,
     ) -> dict[str, Tensor]:
-        """`logp_N` at the sampling temperature, `entropy_N` (no gradient), and `value_N` where there is a critic.
+        """`logp_N` at the sampling temperature, `entropy_N` if asked for (no gradient), `value_N` with a critic.
 
         A token's value is read where the token is predicted from: it does not know the token.
         """
@@ -48,10 +53,11 @@ class Policy(nn.Module):
             temperature=temperature,
             logit_scale=shape.scale,
             softcap=shape.softcap,
-            return_entropy="metric",
+            return_entropy="metric" if entropy else False,
         )
-        assert scores.entropy_N is not None
-        out = {"logp_N": scores.logp_N, "entropy_N": scores.entropy_N}
+        out = {"logp_N": scores.logp_N}
+        if scores.entropy_N is not None:
+            out["entropy_N"] = scores.entropy_N
         if self.value is not None:
             seen_MD = hidden_MD if self.trunk is None else self._critic_hidden(body)
             out["value_N"] = self.value(seen_MD[score_at_N.long()].to(self.value.weight.dtype))[:, 0].float()
@@ -88,3 +94,25 @@ class Reference:
         context: AbstractContextManager[Any] = self._adapted.disable_adapter() if self._adapted else nullcontext()
         with context:
             return self._module(body, score_at_N, score_targets_N, temperature)["logp_N"]
+
+
+def policy_weights(policy: Policy) -> list[tuple[str, Tensor]]:
+    """The policy's weights as `transformers` names them, with LoRA adapters added into copies.
+
+    Nothing is merged in place: adding an adapter to the frozen weights and taking it off again leaves them rounded, a
+    little further from the reference at every step.
+    """
+    model: Any = policy.model
+    if not hasattr(model, "disable_adapter"):
+        return list(model.state_dict().items())
+    base = model.get_base_model()
+    layers = {f"{name}.base_layer.weight": layer for name, layer in base.named_modules() if hasattr(layer, "lora_A")}
+    found: list[tuple[str, Tensor]] = []
+    for name, value in base.state_dict().items():
+        if name in layers:
+            with torch.no_grad():
+                change = sum(layers[name].get_delta_weight(one).float() for one in layers[name].active_adapters)
+            value = (value.float() + change).to(value.dtype)
+        if "lora_" not in name:
+            found.append((name.replace(".base_layer", ""), value))
+    return found

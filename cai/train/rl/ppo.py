@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
+from torch import Tensor
+
 from cai.config.rl import RLSettings
+from cai.train.processes import processes
 from cai.train.rl.advantages import gae, kl_estimate, place_at_end, whiten
 from cai.train.rl.experience import Experience
 from cai.train.rl.losses import clipped_policy, clipped_value, token_ratio
@@ -26,11 +30,11 @@ class PPO:
         cost_BT = kl * kl_estimate(e.old_logp_BT, e.ref_logp_BT, "k1") * mask_BT
         token_reward_BT = place_at_end(e.reward_B, mask_BT) - cost_BT
         if self._ppo.whiten_rewards:
-            token_reward_BT = whiten(token_reward_BT, mask_BT, keep_mean=True)
+            token_reward_BT = whiten(token_reward_BT, mask_BT, keep_mean=True, total=_over_processes)
         advantage_BT, return_BT = gae(
             token_reward_BT, e.value_BT * mask_BT, mask_BT, gamma=self._ppo.gamma, lam=self._ppo.lam
         )
-        return replace(e, advantage_BT=whiten(advantage_BT, mask_BT), return_BT=return_BT)
+        return replace(e, advantage_BT=whiten(advantage_BT, mask_BT, total=_over_processes), return_BT=return_BT)
 
     def count(self, experience: Experience) -> float:
         return float(experience.mask_BT.sum())
@@ -50,3 +54,13 @@ class PPO:
             "value_clip_share": (value.clipped_BT * e.mask_BT).sum(),
         }
         return Loss(policy_loss + self._ppo.value_coefficient * value_loss, parts)
+
+
+def _over_processes(sums: Tensor) -> Tensor:
+    """The sum over all processes of the training: a step is whitened as a whole, however it is shared out."""
+    state = processes()
+    if state.num_processes == 1:
+        return sums
+    there = sums.to(state.device)
+    torch.distributed.all_reduce(there)
+    return there.to(sums.device)

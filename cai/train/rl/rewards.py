@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib
 import math
-import statistics
+import sys
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from cai.errors import CaiError, InputError
 from cai.records import Prompt
@@ -32,7 +34,19 @@ class Reward(Protocol):
         ...
 
 
-class Preference(Protocol):
+@runtime_checkable
+class Comparing(Protocol):
+    """A source that compares replies: its reward within a prompt's replies is zero on average, whatever they are.
+
+    So an evaluation, which wants to see a rise, has it compare them with the replies of the first evaluation.
+    """
+
+    async def against(self, samples: Sequence[Sample], texts: Sequence[str]) -> list[float | None]:
+        """How much better than `texts[i]` sample i is, in [-1, 1]; `None` where unread."""
+        ...
+
+
+class Preference(Comparing, Protocol):
     """A judge that compares replies to one prompt (self-play, online DPO)."""
 
     @property
@@ -54,38 +68,39 @@ class PythonReward:
     """A user's function `f(messages, reply) -> float | None`, named as `package.module:function`."""
 
     name: str
-    function: Callable[[list[dict[str, str]], str], float | None]
+    function: Callable[[list[dict[str, str]], str], Any]
 
     @classmethod
     def load(cls, path: str) -> PythonReward:
-        """Import the function; raises InputError where there is none."""
+        """Import the function, from the working directory too. Raises InputError where there is none."""
         module, _, attribute = path.partition(":")
+        if str(Path.cwd()) not in sys.path:
+            sys.path.append(str(Path.cwd()))
+        remedy = "name it as package.module:function"
         try:
             function = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise InputError(f"no reward function {path!r}: {error}", "name it as package.module:function") from error
+        except Exception as error:
+            raise InputError(f"no reward function {path!r}: {_told(error)}", remedy) from error
+        if not callable(function):
+            raise InputError(f"no reward function {path!r}: it is a {type(function).__name__}", remedy)
         return cls(path, function)
 
     async def score(self, samples: Sequence[Sample]) -> list[float | None]:
-        return [self.function([m.model_dump() for m in s.prompt.messages], s.text) for s in samples]
+        return [self._one(sample) for sample in samples]
 
-
-@dataclass(frozen=True, slots=True)
-class Ensemble:
-    """Several sources as one: their mean minus `penalty` times their standard deviation (conservative)."""
-
-    members: tuple[Reward, ...]
-    penalty: float
-    name: str = "ensemble"
-
-    async def score(self, samples: Sequence[Sample]) -> list[float | None]:
-        columns = [await member.score(samples) for member in self.members]
-        scored: list[float | None] = []
-        for parts in zip(*columns, strict=True):
-            read = [part for part in parts if part is not None]
-            whole = len(read) == len(parts)
-            scored.append(statistics.fmean(read) - self.penalty * statistics.pstdev(read) if whole else None)
-        return scored
+    def _one(self, sample: Sample) -> float | None:
+        try:
+            value = self.function([m.model_dump() for m in sample.prompt.messages], sample.text)
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            what = f"{_told(error)} ({place.filename}:{place.lineno})"
+            raise RewardFault(f"reward {self.name!r} failed on prompt {sample.prompt.id}: {what}") from error
+        if value is None:
+            return None
+        if not hasattr(value, "__float__"):
+            what = f"gave a {type(value).__name__} for prompt {sample.prompt.id}"
+            raise RewardFault(f"reward {self.name!r} {what}; it must give a number, or None for what it cannot tell")
+        return float(value)
 
 
 def length_term(sample: Sample) -> float:
@@ -121,11 +136,14 @@ class RewardSum:
     terms: tuple[tuple[str, Callable[[Sample], float], float], ...] = field(default=())
     clip: float | None = None
 
-    async def pay(self, samples: Sequence[Sample]) -> Payment:
-        """Score all samples by every source. Raises RewardFault naming the prompts of non-finite rewards."""
+    async def pay(self, samples: Sequence[Sample], first: Sequence[str] | None = None) -> Payment:
+        """Score all samples by every source. Raises RewardFault naming the prompts of non-finite rewards.
+
+        With `first`, the replies of the first evaluation, sources that compare do so with those.
+        """
         columns: list[tuple[str, float, Sequence[float | None]]] = []
         for source, weight in self.sources:
-            columns.append((source.name, weight, await source.score(samples)))
+            columns.append((source.name, weight, await score_with(source, samples, first)))
         for name, term, weight in self.terms:
             columns.append((name, weight, [term(sample) for sample in samples]))
         for name, _, values in columns:
@@ -142,6 +160,13 @@ class RewardSum:
         return value if self.clip is None else min(max(value, -self.clip), self.clip)
 
 
+async def score_with(source: Reward, samples: Sequence[Sample], first: Sequence[str] | None) -> list[float | None]:
+    """The source's scores; where it compares and there are first replies, against those."""
+    if first is not None and isinstance(source, Comparing):
+        return await source.against(samples, first)
+    return await source.score(samples)
+
+
 def _refuse_non_finite(name: str, samples: Sequence[Sample], values: Sequence[float | None]) -> None:
     bad = [s.prompt for s, v in zip(samples, values, strict=True) if v is not None and not math.isfinite(v)]
     if bad:
@@ -150,3 +175,7 @@ def _refuse_non_finite(name: str, samples: Sequence[Sample], values: Sequence[fl
 
 def _ids(prompts: Sequence[Prompt]) -> list[str]:
     return sorted({prompt.id for prompt in prompts})[:8]
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -46,16 +46,16 @@ class Learner:
 
 def score(learner: Learner, experience: Experience, settings: RLSettings) -> Experience:
     """Fill in old and reference log-probs, values and entropy, without gradient, a few prompts at a time."""
-    parts: dict[str, list[Tensor]] = defaultdict(list)
+    filled: dict[str, Tensor] = {}
     with torch.no_grad():
-        for groups in _chunks(range(_groups(experience)), settings.update.micro_prompts):
+        for groups in _micro_batches(experience, settings.update.micro_prompts):
             part = experience.rows(groups)
             rows, T = _lay_out(learner, part), part.mask_BT.shape[1]
-            out = _forward(learner, rows, settings)
+            out = _forward(learner, rows, settings, entropy=True)
             reference_N = learner.reference(*_inputs(learner, rows), settings.rollout.temperature)
             for name, flat_N in {**out, "ref_logp_N": reference_N}.items():
-                parts[name].append(unpack(flat_N.float(), rows, T).cpu())
-    filled = {name: torch.cat(chunks) for name, chunks in parts.items()}
+                whole_BT = filled.setdefault(name, torch.zeros_like(experience.old_logp_BT))
+                whole_BT[experience.index_of(groups)] = unpack(flat_N.float(), rows, T).cpu()
     return replace(
         experience,
         old_logp_BT=filled["logp_N"],
@@ -86,6 +86,8 @@ def update(learner: Learner, experience: Experience, kl: float, settings: RLSett
             totals["count"] += count
             if learner.ptx_loss is not None and settings.ppo.ptx > 0.0:
                 ptx = learner.ptx_loss(learner.policy, step, epoch * shape.minibatches + index)
+                if not math.isfinite(float(ptx.detach())):
+                    raise NotFinite(f"loss of the supervised mix is not finite at step {step}")
                 learner.accelerator.backward(settings.ppo.ptx * ptx)
                 totals["ptx_loss"] += float(ptx.detach()) * count
             norms.append(_descend(learner, part, shape.max_grad_norm))
@@ -99,7 +101,7 @@ def _gradients(
 ) -> dict[str, float]:
     """Accumulate the gradients of one minibatch over its micro-batches; returns the sums to log."""
     sums: dict[str, float] = defaultdict(float)
-    micro = list(_chunks(range(_groups(part)), settings.update.micro_prompts))
+    micro = _micro_batches(part, settings.update.micro_prompts)
     for number, groups in enumerate(micro):
         piece = part.rows(groups)
         rows, T = _lay_out(learner, piece), piece.mask_BT.shape[1]
@@ -127,8 +129,8 @@ def _descend(learner: Learner, part: Experience, max_norm: float) -> float:
     return norm
 
 
-def _forward(learner: Learner, rows: Any, settings: RLSettings) -> dict[str, Tensor]:
-    return learner.policy(*_inputs(learner, rows), settings.rollout.temperature)
+def _forward(learner: Learner, rows: Any, settings: RLSettings, *, entropy: bool = False) -> dict[str, Tensor]:
+    return learner.policy(*_inputs(learner, rows), settings.rollout.temperature, entropy)
 
 
 def _inputs(learner: Learner, rows: Any) -> tuple[dict[str, Tensor], Tensor, Tensor]:
@@ -162,9 +164,12 @@ def _groups(experience: Experience) -> int:
     return len(experience.samples) // experience.replies
 
 
-def _chunks(items: Sequence[int], size: int) -> Iterator[list[int]]:
-    for start in range(0, len(items), size):
-        yield list(items[start : start + size])
+def _micro_batches(experience: Experience, size: int) -> list[list[int]]:
+    """The prompts, `size` at a time, those of like length together: a row is padded to the longest of its batch."""
+    samples, K = experience.samples, experience.replies
+    longest = [max(len(s.prompt_ids) + len(s.reply_ids) for s in samples[i : i + K]) for i in range(0, len(samples), K)]
+    order = sorted(range(len(longest)), key=longest.__getitem__)
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 def _split(items: list[int], parts: int) -> list[list[int]]:

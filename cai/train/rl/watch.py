@@ -42,7 +42,7 @@ def signs_of_hacking(history: Sequence[Evaluation], watch: Watch, *, seed: int) 
     if len(history) < 2:
         return ()
     first, now = history[0], history[-1]
-    best = max(history[:-1], key=lambda e: _mean(e.held_out_P))
+    best = max(history[:-1], key=lambda e: -math.inf if math.isnan(m := _mean(e.held_out_P)) else m)
     found: list[Warned] = []
     reward = _change(first.reward_P, now.reward_P, seed)
     verdict = _change(best.held_out_P, now.held_out_P, seed)
@@ -58,6 +58,18 @@ def signs_of_hacking(history: Sequence[Evaluation], watch: Watch, *, seed: int) 
     if now.distinct_2 < watch.distinct_collapse * first.distinct_2:
         text = f"distinct 2-grams fell from {first.distinct_2:.2f} to {now.distinct_2:.2f}"
         found.append(Warned("distinct_collapse", now.step, text))
+    return tuple(found)
+
+
+def signs_of_trouble(now: Evaluation) -> tuple[Warned, ...]:
+    """What is no hacking but keeps anyone from seeing it: a judge or a reward that read nothing."""
+    found: list[Warned] = []
+    for name, who, values in (
+        ("verdict_unread", "the held-out judge", now.held_out_P),
+        ("reward_unread", "the reward", now.reward_P),
+    ):
+        if all(math.isnan(value) for value in values):
+            found.append(Warned(name, now.step, f"{who} could read none of {len(values)} replies: hacking goes unseen"))
     return tuple(found)
 
 
