@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cai.cli.pipeline_steps import Step, section_of
+from cai.cli.pipeline_steps import Step, read_by, section_of
 from cai.cli.rl import RL_METHODS
 from cai.config import load_settings
 from cai.config.base import Settings
@@ -64,14 +64,17 @@ class Pipeline:
         The table is shown again each time, and rounds look by themselves which of their steps are done.
         """
         return [
-            Step(name, settings, partial(self._go, name, settings), always=name in ("iterate", "evaluate"))
+            Step(
+                name, settings, partial(self._go, name, settings), always=name in ("iterate", "evaluate"),
+                reads=read_by(settings, self.engine_for(self.settings.model)),
+            )
             for name, settings in self.check()
-        ]
+        ]  # fmt: skip
 
     def models(self) -> dict[str, str]:
-        """Name and folder of every policy the pipeline has made, the base first."""
+        """Name and folder of every policy the pipeline has made before its table, the base first."""
         made = {"base": self.settings.model}
-        for name in self.settings.stages:
+        for name in self._before("evaluate"):
             if name == "sft" or name in POLICY_STAGES:
                 made[name] = str(self.folder / name / "model")
         return made
@@ -79,14 +82,19 @@ class Pipeline:
     def _rl_inputs(self, name: str, common: dict[str, object]) -> dict[str, object]:
         run = self.settings
         inputs = {**common, "model": self._start(name), "constitution": run.constitution}
-        if "reward" in run.stages and name not in ("spo",):
+        if "reward" in self._before(name) and name != "spo":
             inputs["rewards"] = [str(self.folder / "reward")]
         return inputs
 
     def _start(self, name: str) -> str:
         """The model a training starts from: policies from the supervised one, a reward model from the base."""
         supervised = self.folder / "sft" / "model"
-        return str(supervised) if name in POLICY_STAGES and "sft" in self.settings.stages else self.settings.model
+        return str(supervised) if name in POLICY_STAGES and "sft" in self._before(name) else self.settings.model
+
+    def _before(self, name: str) -> Sequence[str]:
+        """The stages that are done when `name` runs; all of them where it does not."""
+        stages = self.settings.stages
+        return stages[: stages.index(name)] if name in stages else stages  # pyright: ignore[reportArgumentType]
 
     def _load(self, model: type[Any], name: str, inherited: dict[str, object]) -> Any:
         return section_of(model, name, self.recipe, self.overrides, inherited)
@@ -123,7 +131,7 @@ class Pipeline:
         from cai.cli.label_job import prepare, work
 
         supervised = self.folder / "sft" / "model"
-        policy = str(supervised) if "sft" in self.settings.stages else self.settings.model
+        policy = str(supervised) if "sft" in self._before("label") else self.settings.model
         judges = settings.judges or (self.engine_for(self.settings.model),)
         with_judges = settings.model_copy(update={"judges": tuple(judges)})
         for counts in work(prepare(with_judges, self.engine_for(policy), self.base)).counts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import typer
 from cai.cli.terminal import duration, titled
 from cai.config import load_settings
 from cai.config.base import Settings
+from cai.config.engine import EngineSettings
 from cai.errors import CaiError
 
 DONE = "pipeline.json"
@@ -26,6 +28,8 @@ class Step:
     settings: Settings
     go: Callable[[], None]
     always: bool = False
+    reads: str = ""
+    """A hash of what it reads that its settings only name: a constitution, prompts, weights."""
 
 
 class StepFailed(CaiError):
@@ -39,13 +43,16 @@ class StepFailed(CaiError):
 
 
 def run_steps(folder: Path, steps: Sequence[Step]) -> None:
-    """Run what is not done yet; a step counts as done if it and all before it had these settings. Raises StepFailed."""
+    """Run what is not done yet; a step is done if it and all before it had these settings and read the same.
+
+    Raises StepFailed. Whatever else a step raises is told with the step's name.
+    """
     from cai.seeds import content_id
     from cai.store.files import dump_json, read_json, write_text
 
     chain, began = "", time.perf_counter()
     for number, step in enumerate(steps, start=1):
-        chain = content_id(chain, step.name, step.settings.model_dump(mode="json"))
+        chain = content_id(chain, step.name, step.settings.model_dump(mode="json"), step.reads)
         title = f"[{number}/{len(steps)}] {step.name}"
         if read_json(folder / DONE).get(step.name) == chain and not step.always:
             typer.echo(f"{title}: done before", err=True)
@@ -57,9 +64,29 @@ def run_steps(folder: Path, steps: Sequence[Step]) -> None:
                 step.go()
         except CaiError as cause:
             raise StepFailed(step.name, cause) from cause
+        except Exception as error:
+            error.add_note(f"stage {step.name} failed; what is done is kept, and the same command goes on from there")
+            raise
         now = time.perf_counter()
         typer.echo(f"{title}: {duration(now - started)}, {duration(now - began)} in all", err=True)
         write_text(folder / DONE, dump_json({**read_json(folder / DONE), step.name: chain}))
+
+
+def read_by(settings: Settings, engine: EngineSettings) -> str:
+    """What a step reads that its settings only name, in one hash: constitution, prompts, the weights at the start."""
+    from cai.cli.engines import model_folder
+    from cai.constitution import load_constitution
+    from cai.engine.files import find_model
+    from cai.seeds import content_id
+
+    elsewhere = engine.kind in ("openai", "ray")
+    read = [engine.model if elsewhere else find_model(model_folder(engine.model), engine.revision).fingerprint]
+    if constitution := getattr(settings, "constitution", ""):
+        read.append(load_constitution(constitution).sha)
+    for name in ("prompts", "eval_prompts", "watch_prompts"):
+        file = Path(getattr(settings, name, "") or "testbed")
+        read.append(hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else str(file))
+    return content_id(*read)
 
 
 def section_of(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cai.cli.pipeline_steps import Step, run_steps, section_of
+from cai.cli.pipeline_steps import Step, read_by, run_steps, section_of
 from cai.cli.table import table_lines
 from cai.cli.terminal import plain
 from cai.config import load_settings
@@ -102,7 +102,8 @@ class Rounds:
 
     def steps(self) -> list[Step]:
         """Three steps a round. Raises InputError for wrong settings, too few prompts or a missing reward body."""
-        found = list[Step]()
+        found, start = list[Step](), self.engine.model_copy(update={"model": self.settings.model})
+        reads = read_by(self.settings, start)
         for number in range(1, self.settings.rounds + 1):
             for name, read, go in (
                 ("label", self.label, _label),
@@ -110,7 +111,7 @@ class Rounds:
                 (self.settings.method, self.learn, _learn),
             ):
                 settings = read(number)
-                found.append(Step(f"round {number} {name}", settings, partial(go, self, number, settings)))
+                found.append(Step(f"round {number} {name}", settings, partial(go, self, number, settings), reads=reads))
         return found
 
     def prompt_file(self, number: int) -> Path:
@@ -173,7 +174,7 @@ def _write_prompts(rounds: Rounds) -> None:
 
 def _prompts(rounds: Rounds, wanted: int) -> Sequence[Prompt]:
     """The first prompts that the policy learns on, none of those it is watched on."""
-    from cai.cli.rl_job import learning_prompts
+    from cai.cli.rl_prompts import learning_prompts
 
     learn = rounds.learn(1)
     if learn.prompts == "testbed" and (learn.limit or 0) < wanted:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from cai.cli.pipeline import Pipeline
 from cai.cli.pipeline_steps import Step, StepFailed, run_steps
 from cai.config import Settings, load_settings
 from cai.config.iterate import IterateSettings
+from cai.config.rl import RLSettings
 from cai.config.run import RunSettings
+from cai.config.train import TrainSettings
 from cai.errors import CaiError
 from cai.store import Interrupted
 from cai.strict_yaml import load
@@ -64,6 +67,43 @@ def test_steps_run_once_and_again_from_the_first_changed_one(tmp_path: Path) -> 
     assert done == ["a", "b", "c"]
     run_steps(tmp_path, scripted(done, (1, 2, 1), {}))
     assert done == ["a", "b", "c", "b", "c"]
+
+
+def test_a_step_that_reads_something_else_now_is_done_again_with_all_after_it(tmp_path: Path) -> None:
+    done: list[str] = []
+    run_steps(tmp_path, scripted(done, (1, 1, 1), {}))
+    first, second, third = scripted(done, (1, 1, 1), {})
+    run_steps(tmp_path, [first, replace(second, reads="another constitution"), third])
+    assert done == ["a", "b", "c", "b", "c"]
+
+
+def test_a_mistake_of_ours_keeps_its_traceback_and_names_the_stage(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError) as raised:
+        run_steps(tmp_path, [Step("sft", Size(), lambda: 1 // 0)])
+    assert raised.value.__notes__ == ["stage sft failed; what is done is kept, and the same command goes on from there"]
+
+
+def test_a_stage_starts_from_what_was_made_before_it_and_an_edited_constitution_is_noticed(tmp_path: Path) -> None:
+    constitution = tmp_path / "own.yaml"
+    constitution.write_text("name: own\nprinciples: [Be kind.]\n")
+    stages = ["label", "grpo", "critique", "sft", "reward", "evaluate", "dpo"]
+
+    def steps() -> dict[str, Step]:
+        settings = RunSettings.model_validate({"run": "p", "stages": stages, "constitution": str(constitution)})
+        pipeline = Pipeline(settings, None, (), tmp_path)
+        assert list(pipeline.models()) == ["base", "grpo", "sft"]
+        return {step.name: step for step in pipeline.steps()}
+
+    made = steps()
+    grpo, dpo = made["grpo"].settings, made["dpo"].settings
+    assert isinstance(grpo, RLSettings)
+    assert isinstance(dpo, TrainSettings)
+    assert (grpo.model, grpo.rewards) == ("tiny", ["wins"])
+    assert dpo.model == str(tmp_path / "p/sft/model")
+    constitution.write_text("name: own\nprinciples: [Be cruel.]\n")
+    assert [name for name, step in steps().items() if step.reads != made[name].reads] == [
+        "label", "grpo", "critique", "evaluate"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("failing", ["a", "b", "c"])
