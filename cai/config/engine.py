@@ -86,6 +86,10 @@ class VllmSettings(Settings):
         default=None,
         description="Run the engine in processes of its own (AsyncLLM); by default only where it takes several.",
     )
+    sleep: bool = Field(
+        default=False,
+        description="Lend the GPU's memory to a training while it updates: for `cai train ppo` and its kin on one GPU.",
+    )
     eager: bool | None = Field(
         default=None,
         description="Skip compilation and CUDA graphs: starts faster, runs slower. By default true on a CPU.",

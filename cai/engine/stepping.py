@@ -46,6 +46,14 @@ class Driver(Protocol):
         """Drop every prefix, in that order too."""
         ...
 
+    async def rest(self) -> None:
+        """Give up the GPU's memory once the requests before it are done; weights wait in the machine's own memory."""
+        ...
+
+    async def wake(self) -> None:
+        """Take the memory back."""
+        ...
+
     def close(self) -> None:
         """Stop; what still runs is cancelled."""
         ...
@@ -128,6 +136,14 @@ class Stepper:
     async def forget(self) -> None:
         """As `Driver`."""
         await self.call(self._engine.reset_prefix_cache)
+
+    async def rest(self) -> None:
+        """As `Driver`."""
+        await self.call(lambda: self._engine.sleep(level=1))
+
+    async def wake(self) -> None:
+        """As `Driver`."""
+        await self.call(lambda: self._engine.wake_up())
 
     def close(self) -> None:
         """Stop after the current step; what still runs is cancelled."""

@@ -76,6 +76,7 @@ class VllmEngine:
         self.context_length: int | None = engine.model_config.max_model_len
         self._files, self._engine, self._driver = files, engine, driver
         self._context = int(engine.model_config.max_model_len)
+        self._sleeps, self._asleep = bool(engine.model_config.enable_sleep_mode), False
         tokenizer = cast(Any, AutoTokenizer.from_pretrained(files.folder))
         self.renderer = ChatRenderer(tokenizer, self.model)
         check_adapter(self.renderer, adapter)
@@ -157,6 +158,18 @@ class VllmEngine:
         """Replace weights by their names in `transformers` between two steps; forgets every prefix."""
         await self._driver.update(list(weights))
         self.fingerprint = content_id("updated", self.fingerprint)
+
+    async def rest(self) -> None:
+        """Where it was opened to, lend the GPU's memory until `wake`: weights and cache leave it."""
+        if self._sleeps and not self._asleep:
+            await self._driver.rest()
+            self._asleep = True
+
+    async def wake(self) -> None:
+        """Take the memory back."""
+        if self._asleep:
+            await self._driver.wake()
+            self._asleep = False
 
     async def reset_prefix_cache(self) -> None:
         """Forget every prefix."""

@@ -59,6 +59,14 @@ class Processes:
         """As `Driver`."""
         await self._there(self._forget())
 
+    async def rest(self) -> None:
+        """As `Driver`; requests wait until `wake`."""
+        await self._there(self._rest())
+
+    async def wake(self) -> None:
+        """As `Driver`."""
+        await self._there(self._wake())
+
     def close(self) -> None:
         """As `Driver`; ends the processes."""
         with self._lock:
@@ -130,6 +138,16 @@ class Processes:
         async with self._alone:
             await self._quiet()
             await self.engine.reset_prefix_cache()
+            self._open.set()
+
+    async def _rest(self) -> None:
+        async with self._alone:
+            await self._quiet()
+            await self.engine.sleep(level=1)
+
+    async def _wake(self) -> None:
+        async with self._alone:
+            await self.engine.wake_up()
             self._open.set()
 
     async def _quiet(self) -> None:

@@ -56,6 +56,10 @@ def check_devices(platform: Platform, gpus: int, own: VllmSettings) -> None:
             "install the CPU build (make vllm), or use --engine transformers, or --engine openai with a server",
         )
     if platform.is_cpu():
+        if own.sleep:
+            raise InputError(
+                "sleep mode is for GPUs: on a CPU it frees nothing", "leave it off", Where("engine.vllm.sleep")
+            )
         return
     if own.processes > gpus:
         raise InputError(
@@ -87,6 +91,7 @@ def engine_arguments(files: ModelFiles, spec: EngineSettings, length: int | None
         "max_num_seqs": spec.batch_size or SEQUENCES,
         "enforce_eager": eager,
         "gpu_memory_utilization": own.gpu_memory_utilization,
+        "enable_sleep_mode": own.sleep,
         "tensor_parallel_size": own.tensor_parallel,
         "data_parallel_size": own.data_parallel,
         "kv_cache_memory_bytes": None if gib is None else int(gib * 2**30),

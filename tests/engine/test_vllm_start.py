@@ -36,6 +36,12 @@ def test_more_gpus_than_there_are_is_refused_and_processes_on_a_cpu_are_not() ->
     check_devices(Machine("cpu"), 0, own)
 
 
+def test_sleep_mode_is_refused_where_it_frees_nothing() -> None:
+    with pytest.raises(InputError, match="sleep mode is for GPUs"):
+        check_devices(Machine("cpu"), 0, VllmSettings(sleep=True))
+    check_devices(Machine("cuda"), 1, VllmSettings(sleep=True))
+
+
 @pytest.mark.parametrize("version", ["0.24.1", "0.33.0", "1.0.0+cpu"])
 def test_versions_outside_the_range_are_refused(version: str) -> None:
     with pytest.raises(InputError, match=r"is not supported; install a version from 0\.25 to below 0\.33"):
