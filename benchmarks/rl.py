@@ -8,8 +8,8 @@
 - step: a whole run on the tiny model with a reward model, and the share of its time outside rollout and update.
 
 Each side runs in a fresh process with one thread. Seconds are CPU seconds, on a GPU wall time; memory is the peak above
-what was held before the first step. On a CUDA GPU the update runs on a random Qwen-0.5B, and rollouts by vLLM as well
-where it is installed.
+what was held before the first step. A part that is measured takes its place in the JSON; the others stay. On a CUDA
+GPU the update runs on a random Qwen-0.5B, and rollouts by vLLM as well where it is installed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.conditions import conditions
 from benchmarks.rl_sides import (
     GPU_UPDATE,
     UPDATE,
@@ -112,10 +113,15 @@ def main() -> None:
         return
     import torch
 
-    found = {name: PARTS[name](options.steps) for name in options.only.split(",")}
-    about = {"torch": torch.__version__, "load": os.getloadavg()[0], "cuda": torch.cuda.is_available()}
+    parts = options.only.split(",")
+    if unknown := sorted(set(parts) - set(PARTS)):
+        parser.error(f"no such parts: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({"about": about, **found}, indent=1) + "\n", "utf-8")
+    for name in parts:
+        about = {**conditions(), "cuda": torch.cuda.is_available()}
+        sides = PARTS[name](options.steps)
+        kept = json.loads(options.out.read_text("utf-8")) if options.out.is_file() else {}
+        options.out.write_text(json.dumps({**kept, name: {"about": about, "sides": sides}}, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""What the reinforcement benchmark trains: its cells in order of worth, and their numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Pays = Literal["labels", "length", "judge", "rounds"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A policy of the table: the method that trains it from SL-CAI, who pays, and its own settings."""
+
+    method: Literal["ppo", "grpo"]
+    pays: Pays
+    """The reward model of AI labels, one taught to like length, the judge itself, or a new reward model each round."""
+    kl: float
+    settings: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+PPO, GRPO, STRONG, HACKED, PTX, JUDGE, ROUNDS = (
+    "ppo", "grpo", "grpo-strong-kl", "grpo-no-kl-length", "ppo-ptx", "grpo-judge", "grpo-rounds",
+)  # fmt: skip
+CELLS = {
+    PPO: Cell("ppo", "labels", 0.02),
+    GRPO: Cell("grpo", "labels", 0.02),
+    HACKED: Cell("grpo", "length", 0.0),
+    STRONG: Cell("grpo", "labels", 0.3),
+    PTX: Cell("ppo", "labels", 0.02, {"ppo": {"ptx": 0.5}}),
+    JUDGE: Cell("grpo", "judge", 0.02),
+    ROUNDS: Cell("grpo", "rounds", 0.02),
+}
+UPDATES: dict[str, dict[str, Any]] = {
+    "ppo": {"learning_rate": 3e-4, "epochs": 2, "minibatches": 2},
+    "grpo": {"learning_rate": 3e-4, "minibatches": 2},
+}
+"""Four updates a step for PPO, which reuses its replies, and two for GRPO."""
+LENGTH_BIAS = 0.3
+"""Added to a label's log-odds for every word by which a reply is longer, where the reward model is to like length."""
+NUMBER_OF_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RLSizes:
+    """How much each policy is trained and watched."""
+
+    steps: int = 21
+    """Rollout-and-update steps, over all rounds together."""
+    prompts: int = 24
+    """Prompts a step, four replies each; half of them are red-team requests."""
+    watched: int = 128
+    """Validation requests an evaluation."""
+    every: int = 7
+    """Steps between evaluations."""
