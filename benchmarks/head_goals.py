@@ -117,3 +117,16 @@ def lines(goals: list[dict[str, Any]]) -> list[str]:
         verdict = {True: "met", False: "missed", None: ""}[goal.get("met")]
         found.append(f"| {goal['device']} | {goal['goal']} | {goal['wanted']} | {got} | {verdict} |")
     return found
+
+
+def comparison(book: Mapping[str, Any], modes: tuple[str, ...] = ("nograd", "train", "frozen", "masked")) -> list[str]:
+    """Rows of a markdown table: every provider's milliseconds, and megabytes beyond inputs and gradients, on a CPU."""
+    cells: dict[str, dict[str, str]] = {}
+    for key, row in book["rows"].items():
+        mode, at, provider = key.split(" ", 2)
+        if at == CPU and mode in modes and row["status"] == "measured":
+            cells.setdefault(provider, {})[mode] = f"{row['ms']:,.0f} ms, {beyond(row):,.0f} MB"
+    found = ["| provider | " + " | ".join(modes) + " |", "|---|" + "---|" * len(modes)]
+    for provider in sorted(cells, key=lambda name: (name.startswith("ours"), name)):
+        found.append(f"| {provider} | " + " | ".join(cells[provider].get(mode, "") for mode in modes) + " |")
+    return found

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.head_goals import CPU, GPU, judged, lines
+from benchmarks.head_goals import CPU, GPU, comparison, judged, lines
 from benchmarks.head_measure import ONE_IN
 from benchmarks.head_providers import absent, names
 
@@ -43,7 +43,6 @@ PRODUCTS = {
 }  # useful head products of a mode
 MODES = tuple(PRODUCTS)
 MODE_SECONDS = 600.0
-MARK = "<!-- goals -->"
 
 
 def shapes(device: str, mode: str) -> list[tuple[int, int, int]]:
@@ -69,13 +68,18 @@ def machine(device: str, threads: int) -> dict[str, Any]:
 
 
 def ceilings(shape: tuple[int, int, int], device: str, dtype: torch.dtype) -> dict[str, float]:
-    """Milliseconds of the three products of a head at this shape, and copy bandwidth in GB/s."""
+    """Milliseconds of the three products of a head at this shape, into memory at hand, and copy bandwidth in GB/s."""
     from benchmarks.head_measure import seconds
 
     n, depth, vocab = shape
     hidden, weight = (torch.randn(k, depth, device=device, dtype=dtype) for k in (n, vocab))
     tile = torch.randn(n, vocab, device=device, dtype=dtype)
-    steps = {"logits": lambda: hidden @ weight.T, "hidden": lambda: tile @ weight, "weight": lambda: tile.T @ hidden}
+    new_tile, new_hidden, new_weight = (torch.empty_like(tensor) for tensor in (tile, hidden, weight))
+    steps = {
+        "logits": lambda: torch.mm(hidden, weight.T, out=new_tile),
+        "hidden": lambda: torch.mm(tile, weight, out=new_hidden),
+        "weight": lambda: torch.mm(tile.T, hidden, out=new_weight),
+    }
     found: dict[str, float] = {}
     for name, step in steps.items():
         step()
@@ -85,9 +89,8 @@ def ceilings(shape: tuple[int, int, int], device: str, dtype: torch.dtype) -> di
             step()
             times.append(seconds(device) - start)
         found[f"{name}_ms"] = 1e3 * sorted(times)[1]
-    copy = torch.empty_like(tile)
     start = seconds(device)
-    copy.copy_(tile)
+    new_tile.copy_(tile)
     found["copy_gb_per_s"] = 2e-9 * tile.nbytes / (seconds(device) - start)
     return found
 
@@ -204,13 +207,15 @@ def plot(book: dict[str, Any], out: Path) -> None:
     chart.properties(width=220, height=180).facet("mode:N", columns=3).save(str(out))
 
 
-def write_page(goals: list[dict[str, Any]], page: Path) -> None:
-    """Put the table of goals between the two marks of the page."""
-    before, _, rest = page.read_text().partition(MARK + "\n")
-    _, _, after = rest.partition(MARK + "\n")
-    if not after:
-        raise SystemExit(f"{page} needs two lines {MARK!r} around its table")
-    page.write_text(before + MARK + "\n" + "\n".join(lines(goals)) + "\n" + MARK + "\n" + after)
+def write_page(book: dict[str, Any], page: Path) -> None:
+    """Put the table of goals and the one of providers between their marks in the page."""
+    text = page.read_text()
+    for mark, rows in (("<!-- goals -->", lines(book["goals"])), ("<!-- providers -->", comparison(book))):
+        parts = text.split(mark + "\n")
+        if len(parts) != 3:
+            raise SystemExit(f"{page} needs two lines {mark!r} around a table")
+        text = parts[0] + mark + "\n" + "\n".join(rows) + "\n" + mark + "\n" + parts[2]
+    page.write_text(text)
 
 
 def main() -> None:
@@ -219,7 +224,7 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=ROOT / "results" / f"kernels-{'gpu' if device == 'cuda' else 'cpu'}.json"
     )
-    parser.add_argument("--page", type=Path, help="put the table of goals into this page, docs/kernels.md")
+    parser.add_argument("--page", type=Path, help="put the tables into this page, docs/kernels.md")
     parser.add_argument("--modes", nargs="*", default=list(MODES), choices=MODES)
     parser.add_argument("--providers", nargs="*", default=[""], help="only these, by how they begin: naive ours")
     parser.add_argument("--repeats", type=int, default=20 if device == "cuda" else 3)
@@ -231,7 +236,7 @@ def main() -> None:
     print("\n".join(lines(book["goals"])))
     plot(book, arguments.out.with_suffix(".svg"))
     if arguments.page:
-        write_page(book["goals"], arguments.page)
+        write_page(book, arguments.page)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
-from benchmarks.head_goals import CPU, GOALS, judged
+from benchmarks.head_goals import CPU, GOALS, comparison, judged, lines
 from benchmarks.head_measure import measure
 from benchmarks.head_providers import MODULES, OURS, absent, names
 from benchmarks.kernels import MODES, shapes
@@ -70,3 +73,12 @@ def test_a_goal_is_met_missed_or_unmeasured() -> None:
         True,
     )
     assert [goal["status"] for goal in found.values()].count("unmeasured") == len(GOALS) - 2
+
+
+def test_the_page_shows_what_the_results_have() -> None:
+    root = Path(__file__).parents[2]
+    book = json.loads((root / "benchmarks" / "results" / "kernels-cpu.json").read_text())
+    page = (root / "docs" / "kernels.md").read_text()
+    assert book["goals"] == judged(book)
+    missing = [line for line in (*lines(book["goals"]), *comparison(book)) if line not in page]
+    assert not missing

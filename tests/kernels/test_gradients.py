@@ -38,6 +38,17 @@ def test_gradients_keep_the_error_budget_for_any_upstream(plan: str, dtype: torc
         assert distance(got, expected) <= BUDGET[dtype]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("plan", PLANS)
+@pytest.mark.parametrize(("n", "vocab"), [(1021, 32003), (129, 151936)])
+def test_gradients_at_full_ragged_vocabularies(n: int, vocab: int, plan: str) -> None:
+    problem = random_problem(n, 16, vocab)
+    upstream = torch.randn(n, generator=torch.Generator().manual_seed(1))
+    got = gradients(problem, plan, upstream, budget_bytes=128 << 20)
+    for part, expected in zip(got, true_gradients(problem, upstream), strict=False):
+        assert distance(part, expected) <= BUDGET[torch.float32]
+
+
 def test_a_part_in_the_cache_and_the_rest_recomputed() -> None:
     problem = random_problem(300, 16, 501, bias=True)
     upstream = torch.randn(300)
