@@ -213,3 +213,24 @@ def test_reference_is_the_textbook() -> None:
     scores = reference_token_logprobs(torch.ones(1, 1), torch.tensor([[0.0], [1.0986123]]), torch.tensor([1]))
     assert abs(float(scores.logp_N.exp()) - 0.75) < 1e-6
     assert abs(float(scores.entropy_N) - 0.5623) < 1e-4
+
+
+def test_scale_cap_temperature_bias_and_entropy_mean_what_they_mean_in_trl() -> None:
+    """An implementation of other people: same order of the logit map, same scores, same gradients."""
+    from trl.kernels.chunked_logprob import ChunkedLogProbFunction
+
+    problem = random_problem(23, 8, 101, bias=True).leaf()
+    theirs = ChunkedLogProbFunction.apply(*problem.leaves, problem.targets_N, 0.7, 64, 5.0, 1.3, ("entropy",))
+    ours = token_logprobs(
+        *problem.leaves[:2], problem.targets_N, bias=problem.bias_V, temperature=0.7, softcap=5.0, logit_scale=1.3,
+        return_entropy=True,
+    )  # fmt: skip
+    assert torch.allclose(ours.logp_N, theirs[0], atol=1e-5)
+    assert torch.allclose(ours.entropy_N, theirs[1], atol=1e-5)
+    upstream = torch.randn(23, generator=torch.Generator().manual_seed(1))
+    for a, b in zip(
+        torch.autograd.grad((ours.logp_N * upstream).sum(), problem.given),
+        torch.autograd.grad((theirs[0] * upstream).sum(), problem.given),
+        strict=True,
+    ):
+        assert distance(a, b) <= 1e-5
