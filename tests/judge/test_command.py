@@ -12,7 +12,9 @@ from cai.config.engine import EngineSettings, OpenAISettings
 from cai.config.label import LabelSettings
 from cai.errors import InputError
 
-NO_LOGPROBS = EngineSettings(kind="openai", model="m", openai=OpenAISettings(top_logprobs=0))
+NO_LOGPROBS = EngineSettings(
+    kind="openai", model="m", openai=OpenAISettings(base_url="http://127.0.0.1:9/v1", top_logprobs=0)
+)
 MUTE = "name: mute\nprinciples:\n  - id: only-critic\n    critique: What is wrong?\n    revise: Mend it.\n"
 PAIR = {"prompt": "Hi?", "chosen": "Yes.", "rejected": "No."}
 
