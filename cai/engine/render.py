@@ -88,8 +88,8 @@ class ChatRenderer:
         return text[len(self._anchor_text) :] if text.startswith(self._anchor_text) else self._decode(ids)
 
     def option_ids(self, option: str) -> tuple[tuple[int, ...], ...]:
-        """The different token sequences that spell `option` as the start of an answer: as it is, and after a space."""
-        variants = dict.fromkeys((self.plain_ids(option), self.plain_ids(" " + option)))
+        """The different token sequences that spell `option` as the start of an answer: A, " A", "(A" and " (A"."""
+        variants = dict.fromkeys(self.plain_ids(before + option) for before in ("", " ", "(", " ("))
         return tuple(ids for ids in variants if ids)
 
     def _content_ids(self, turn: Turn, trim: bool) -> tuple[int, ...]:

@@ -97,14 +97,14 @@ def read_held(text: str) -> str:
 def score_options(answer: Answer, options: Sequence[str]) -> OptionScores:
     """Log-probs of options from those shown for the first token.
 
-    A token counts for an option that it spells, with or without a space before it, and for the only option of which it
-    is the start. An option that no shown token belongs to is bounded by the least log-prob shown.
+    A token counts for an option that it spells, with or without a space or a bracket before it, and for the only option
+    of which it is the start. An option that no shown token belongs to is bounded by the least log-prob shown.
     """
     if not answer.top:
         raise OptionsUnsupported("the server shows no log-probs; use a judge mode that reads words")
     shown: dict[str, list[float]] = {option: [] for option in options}
     for token, logprob in answer.top:
-        word = token.strip()
+        word = token.strip().removeprefix("(")
         owners = [word] if word in shown else [option for option in options if word and option.startswith(word)]
         if len(owners) == 1:
             shown[owners[0]].append(logprob)

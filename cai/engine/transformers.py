@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -12,7 +13,7 @@ from cai.engine.batching.requests import Drawn, Scored, drawing, scoring
 from cai.engine.batching.runner import Runner
 from cai.engine.batching.scheduler import Scheduler
 from cai.engine.files import ModelFiles, context_length, find_model, under_adapter
-from cai.engine.options import log_sum
+from cai.engine.options import least_worth, log_sum
 from cai.engine.protocol import Completion, ContextTooLong, OptionScores, Sampling, Turn
 from cai.engine.render import ChatRenderer, check_adapter, end_ids
 from cai.errors import InputError
@@ -108,33 +109,35 @@ class TransformersEngine:
     async def option_logprobs(
         self, turns: tuple[Turn, ...], options: tuple[str, ...], *, prefill: str = ""
     ) -> OptionScores:
-        """Score every option from one computation of the prompt, and one more for each spelling of several tokens."""
+        """Score every option from one computation of the prompt, and one more for each start of a longer spelling."""
         ids = self._fitting(turns, prefill)
         spellings = [self.renderer.option_ids(option) for option in options]
         flat = [spelling for variants in spellings for spelling in variants]
-        longer = [spelling for spelling in flat if len(spelling) > 1]
         firsts = tuple(dict.fromkeys(spelling[0] for spelling in flat))
-        requests = [scoring(ids, [firsts])]
-        requests += [scoring((*ids, *spelling[:-1]), [(token,) for token in spelling[1:]]) for spelling in longer]
-        for request in requests:
-            if len(request.ids) > self._context:
-                raise ContextTooLong(f"prompt and option take {len(request.ids)} of {self._context} tokens")
-            self._scheduler.submit(request)
-        scored = [
-            cast(Scored, result)
-            for result in await asyncio.gather(*(asyncio.wrap_future(request.future) for request in requests))
-        ]
-        start = dict(zip(firsts, scored[0].logprobs[0], strict=True))
-        rest: dict[tuple[int, ...], float] = {
-            spelling: sum(logprob for (logprob,) in result.logprobs)
-            for spelling, result in zip(longer, scored[1:], strict=True)
+        begun = await self._score(ids, (), [firsts])
+        known: dict[tuple[int, ...], float] = {
+            (token,): logprob for token, logprob in zip(firsts, begun.logprobs[0], strict=True)
         }
-        logprobs = tuple(log_sum([start[s[0]] + rest.get(s, 0.0) for s in variants]) for variants in spellings)
+        least = least_worth([known[spelling] for spelling in flat if len(spelling) == 1])
+        endings: dict[tuple[int, ...], list[int]] = {}
+        for spelling in flat:
+            if len(spelling) > 1 and known[spelling[:1]] > least:
+                endings.setdefault(spelling[:-1], []).append(spelling[-1])
+        scored = await asyncio.gather(
+            *(
+                self._score(ids, start, [*((token,) for token in start[1:]), tuple(last)])
+                for start, last in endings.items()
+            )
+        )
+        for (start, last), result in zip(endings.items(), scored, strict=True):
+            before = known[start[:1]] + sum(logprob for (logprob,) in result.logprobs[:-1])
+            known |= {(*start, token): before + one for token, one in zip(last, result.logprobs[-1], strict=True)}
         usage = Usage(
             calls=1,
-            prompt_tokens=sum(len(request.ids) for request in requests),
-            cached_tokens=sum(result.cached for result in scored),
+            prompt_tokens=len(ids) + sum(len(ids) + len(start) for start in endings),
+            cached_tokens=begun.cached + sum(result.cached for result in scored),
         )
+        logprobs = tuple(log_sum([known.get(one, -math.inf) for one in variants]) for variants in spellings)
         return OptionScores(logprobs, (False,) * len(options), usage)
 
     async def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
@@ -155,6 +158,14 @@ class TransformersEngine:
     async def close(self) -> None:
         """Stop the thread after its current step; waiting requests are cancelled."""
         await asyncio.to_thread(self._scheduler.close)
+
+    async def _score(self, ids: tuple[int, ...], start: tuple[int, ...], wanted: Sequence[tuple[int, ...]]) -> Scored:
+        """Log-probs of wanted tokens after the last `len(wanted)` positions of the prompt and `start`."""
+        request = scoring((*ids, *start), wanted)
+        if len(request.ids) > self._context:
+            raise ContextTooLong(f"prompt and option take {len(request.ids)} of {self._context} tokens")
+        self._scheduler.submit(request)
+        return cast(Scored, await asyncio.wrap_future(request.future))
 
     def _fitting(self, turns: tuple[Turn, ...], prefill: str) -> tuple[int, ...]:
         ids = self.renderer.prompt_ids(turns, prefill)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from cai.engine.files import ModelFiles, context_length, find_model, under_adapter
-from cai.engine.options import log_sum
+from cai.engine.options import least_worth, log_sum
 from cai.engine.protocol import Completion, ContextTooLong, OptionScores, Sampling, Turn
 from cai.engine.render import ChatRenderer, check_adapter, end_ids
 from cai.engine.stepping import Driver, Loras, Output, Stepper
@@ -128,30 +129,36 @@ class VllmEngine:
     async def option_logprobs(
         self, turns: tuple[Turn, ...], options: tuple[str, ...], *, prefill: str = ""
     ) -> OptionScores:
-        """Score every option: one request for the prompt, one more for each further token of a spelling."""
+        """Score every option: one request for the prompt, one more for each start of a longer spelling."""
         ids = self._fitting(turns, prefill)
         spellings = [self.renderer.option_ids(option) for option in options]
+        flat = list(itertools.chain.from_iterable(spellings))
+        told: dict[tuple[int, ...], Output] = {(): await self._next_logprobs(ids, [spelling[0] for spelling in flat])}
+        first = told[()].logprobs[0]
+        least = least_worth([first[spelling[0]] for spelling in flat if len(spelling) == 1])
+        worth = [spelling for spelling in flat if len(spelling) == 1 or first[spelling[0]] > least]
         wanted: dict[tuple[int, ...], list[int]] = {}
-        for spelling in itertools.chain.from_iterable(spellings):
-            for at, token in enumerate(spelling):
-                wanted.setdefault(spelling[:at], []).append(token)
-        if len(ids) + max(map(len, wanted)) >= self._context:
+        for spelling in worth:
+            for at in range(1, len(spelling)):
+                wanted.setdefault(spelling[:at], []).append(spelling[at])
+        if len(ids) + max(map(len, wanted), default=0) >= self._context:
             raise ContextTooLong(f"prompt and options do not fit in {self._context} tokens of context")
         outputs = await asyncio.gather(
             *(self._next_logprobs((*ids, *start), tokens) for start, tokens in wanted.items())
         )
-        told = dict(zip(wanted, outputs, strict=True))
+        told |= zip(wanted, outputs, strict=True)
 
         def logprob(spelling: tuple[int, ...]) -> float:
             return sum(told[spelling[:at]].logprobs[0][token] for at, token in enumerate(spelling))
 
+        known = {spelling: logprob(spelling) for spelling in worth}
         usage = Usage(
             calls=1,
-            prompt_tokens=sum(len(ids) + len(start) for start in wanted),
-            cached_tokens=sum(output.cached_tokens for output in outputs),
-            completion_tokens=len(outputs),
+            prompt_tokens=sum(len(ids) + len(start) for start in told),
+            cached_tokens=sum(output.cached_tokens for output in told.values()),
+            completion_tokens=len(told),
         )
-        logprobs = tuple(log_sum([logprob(spelling) for spelling in variants]) for variants in spellings)
+        logprobs = tuple(log_sum([known.get(one, -math.inf) for one in variants]) for variants in spellings)
         return OptionScores(logprobs, (False,) * len(options), usage)
 
     async def update_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:

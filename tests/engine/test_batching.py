@@ -51,7 +51,7 @@ def test_slots_grow_within_the_budget_and_keep_what_they_hold() -> None:
     first = pool.take(10)
     assert first is not None
     keys, values = torch.randn(2, 3, 8, 5), torch.randn(2, 3, 5, 8)
-    pool.write(first, 3, keys, values)
+    pool.write(first, 3, [keys], [values])
     second = pool.take(BLOCK + 1)
     assert (pool.count, pool.length) == (4, 2 * BLOCK)
     assert {first, second} == {0, 1}
@@ -85,6 +85,22 @@ def test_a_prefix_is_known_by_everything_before_it() -> None:
     assert store.find(first, other) is None
     store.clear()
     assert (store.find(ROOT, one), store.bytes) == (None, 0)
+
+
+def test_the_start_of_a_piece_is_found_where_its_end_differs() -> None:
+    store = Prefixes()
+    keys = torch.arange(CHUNK).expand(1, 1, 8, CHUNK).float()
+    first = store.add(ROOT, range(CHUNK), keys, keys.mT)
+    assert store.nearest(first, range(CHUNK)) is None
+    assert store.nearest(ROOT, (7, 8, 9)) is None
+    found = store.nearest(ROOT, (0, 1, 2, 99, 4))
+    assert found is not None
+    assert (found[0], torch.equal(found[1], keys)) == (3, True)
+    store.add(ROOT, (0, 1, 2, 99, 98, *range(5, CHUNK)), keys, keys.mT)
+    assert (store.nearest(ROOT, (0, 1, 2, 99, 98)) or [0])[0] == 5
+    assert (store.nearest(ROOT, (0, 1, 2, 3, 98)) or [0])[0] == 4
+    store.shrink(0)
+    assert store.nearest(ROOT, (0, 1, 2)) is None
 
 
 @pytest.mark.parametrize("activation", [nn.SiLU(), nn.GELU(), nn.Tanh()])

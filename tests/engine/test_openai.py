@@ -119,11 +119,11 @@ def shown(**logprobs: float) -> dict[str, Any]:
 
 
 def test_options_sum_their_variants_and_are_bounded_by_the_least_shown() -> None:
-    body = shown(**{"A": -1.0, " A": -2.0, "Ye": -3.0, "\n": -4.0})
+    body = shown(**{"A": -1.0, " A": -2.0, " (A": -2.5, "(": -2.6, "Ye": -3.0, "\n": -4.0})
     scores = with_server(
         lambda number, content: body, lambda engine, fake: engine.option_logprobs(ask("?"), ("A", "B", "Yes"))
     )
-    assert scores.logprobs == pytest.approx((math.log(math.exp(-1) + math.exp(-2)), -4.0, -3.0))
+    assert scores.logprobs == pytest.approx((math.log(math.exp(-1) + math.exp(-2) + math.exp(-2.5)), -4.0, -3.0))
     assert scores.bounded == (False, True, False)
 
 

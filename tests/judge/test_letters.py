@@ -122,12 +122,13 @@ def _model(folder: Path, tokenizer: PreTrainedTokenizerFast) -> Path:
 
 
 def spellings(both: Both, option: str) -> set[tuple[int, ...]]:
-    """Every token of the vocabulary that reads as the option, bare or after a space; where there is none, the
-    tokenizer's own ways of writing it."""
+    """Every token of the vocabulary that reads as the option, bare, after a space or in a bracket, and the tokenizer's
+    own ways of writing each of these."""
     texts = {token: both.tokenizer.decode([token]) for token in range(len(both.tokenizer))}
-    single = {(token,) for token, text in texts.items() if text.strip() == option and "##" not in text}
+    single = {(token,) for token, text in texts.items() if text.strip() in (option, f"({option}") and "##" not in text}
     head = both.engine.encode(QUESTION)
-    own = {both.engine.encode(QUESTION, prefill=text)[len(head) :] for text in (option, f" {option}")}
+    ways = (option, f" {option}", f"({option}", f" ({option}")
+    own = {both.engine.encode(QUESTION, prefill=text)[len(head) :] for text in ways}
     return single | own
 
 
@@ -153,15 +154,15 @@ def test_letters_are_their_spellings(both: Both) -> None:
         by_hand = {letter: math.exp(enumerated(both, ids, letter)) for letter in "AB"}
         answer = asyncio.run(logprob.answer(both.engine, question))
         mass = sum(by_hand.values())
-        assert answer.mass == pytest.approx(mass, rel=1e-4)
+        assert answer.mass == pytest.approx(mass, rel=2e-4)
         expected = by_hand["A"] / mass if mass >= LEAST_MASS else None
-        assert answer.p_first == (None if expected is None else pytest.approx(expected, rel=1e-4))
+        assert answer.p_first == (None if expected is None else pytest.approx(expected, rel=2e-4))
 
 
 def test_numbers_up_to_ten(both: Both) -> None:
     scores = asyncio.run(both.engine.option_logprobs(QUESTION, score.NUMBERS))
     by_hand = [enumerated(both, both.engine.encode(QUESTION), number) for number in score.NUMBERS]
-    assert scores.logprobs == pytest.approx(by_hand, rel=1e-4)
+    assert scores.logprobs == pytest.approx(by_hand, rel=2e-4)
     overlap = both.engine.count_tokens(QUESTION, "10") > both.engine.count_tokens(QUESTION, "1")
     ones, tens = spellings(both, "1"), spellings(both, "10")
     assert overlap == all(any(ten[: len(one)] == one for one in ones) for ten in tens)
@@ -169,7 +170,7 @@ def test_numbers_up_to_ten(both: Both) -> None:
     chances = [math.exp(x) for x in by_hand]
     if overlap:
         chances[0] -= chances[9]
-    assert mass == pytest.approx(sum(chances), rel=1e-4)
+    assert mass == pytest.approx(sum(chances), rel=2e-4)
     if shares is not None:
         assert shares == pytest.approx([chance / sum(chances) for chance in chances], rel=1e-3)
 

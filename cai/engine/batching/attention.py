@@ -8,6 +8,7 @@ another kernel.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -55,7 +56,10 @@ class Layout:
         return self.masks[window, -1]
 
     def segment_mask(self, segment: Segment, window: int | None) -> Tensor:
-        """[count, keys of the segment]."""
+        """[count, last keys of the segment]: every key before those is seen by all of its queries."""
+        if window is None:
+            keys = round_up(segment.start + segment.count) - segment.start
+            return _triangle(round_up(segment.count), self.position_N.device)[: segment.count, :keys]
         if (window, segment.row) not in self.masks:
             position_T = self.position_N[segment.row : segment.row + segment.count]
             self.masks[window, segment.row] = _mask(position_T, round_up(segment.start + segment.count), window)
@@ -82,21 +86,29 @@ def slot_attention(
         raise NotImplementedError("attention sinks")
     heads, total, size = query.shape[1:]
     keys_SHdL, values_SHLd = layout.slots.keys[module.layer_idx], layout.slots.values[module.layer_idx]
-    keys_SHdL[layout.slot_N, :, :, layout.position_N] = key[0].transpose(0, 1)
-    values_SHLd[layout.slot_N, :, layout.position_N] = value[0].transpose(0, 1)
+    rows = layout.slot_N.shape[0]
+    keys_SHdL[layout.slot_N, :, :, layout.position_N] = key[0, :, :rows].transpose(0, 1)
+    values_SHLd[layout.slot_N, :, layout.position_N] = value[0, :, :rows].transpose(0, 1)
     groups = heads // keys_SHdL.shape[1]
     scale = size**-0.5 if scaling is None else scaling
     query_NHGd = (query[0] * scale).transpose(0, 1).reshape(total, -1, groups, size)
     out_NHGd = torch.empty_like(query_NHGd)
+    out_NHGd[rows:] = 0.0
     if layout.singles:
         out_NHGd[: layout.singles] = _attend_singles(
             query_NHGd, keys_SHdL, values_SHLd, layout, sliding_window, softcap
         )
     for segment in layout.segments:
-        rows = slice(segment.row, segment.row + segment.count)
+        own = slice(segment.row, segment.row + segment.count)
         mask_TL = layout.segment_mask(segment, sliding_window)
-        out_NHGd[rows] = _attend_segment(
-            query_NHGd[rows], keys_SHdL[segment.slot], values_SHLd[segment.slot], mask_TL, layout.least_rows, softcap
+        out_NHGd[own] = _attend_segment(
+            query_NHGd[own],
+            keys_SHdL[segment.slot],
+            values_SHLd[segment.slot],
+            segment,
+            mask_TL,
+            layout.least_rows,
+            softcap,
         )
     return out_NHGd.view(1, total, heads, size), None
 
@@ -141,17 +153,24 @@ def _attend_singles(
 
 
 def _attend_segment(
-    query_THGd: Tensor, keys_HdL: Tensor, values_HLd: Tensor, mask_TL: Tensor, least_rows: int, softcap: float | None
+    query_THGd: Tensor,
+    keys_HdL: Tensor,
+    values_HLd: Tensor,
+    segment: Segment,
+    mask_TL: Tensor,
+    least_rows: int,
+    softcap: float | None,
 ) -> Tensor:
     """Consecutive queries of one slot."""
     count, heads, groups, size = query_THGd.shape
-    length = mask_TL.shape[1]
+    length = round_up(segment.start + segment.count)
     query_HMd = query_THGd.permute(1, 2, 0, 3).reshape(heads, groups * count, size)
     missing = max(0, least_rows - groups * count)
     if missing:
         query_HMd = torch.nn.functional.pad(query_HMd, (0, 0, 0, missing))
     scores = torch.bmm(query_HMd, keys_HdL[..., :length])
-    _capped(scores, softcap)[:, : groups * count].view(heads, groups, count, length).add_(mask_TL)
+    masked = _capped(scores, softcap)[:, : groups * count].view(heads, groups, count, length)
+    masked[..., length - mask_TL.shape[1] :].add_(mask_TL)
     out_HMd = _sum_values(scores, values_HLd[:, :length])[:, : groups * count]
     return out_HMd.view(heads, groups, count, size).permute(2, 0, 1, 3)
 
@@ -167,6 +186,12 @@ def _sum_values(scores: Tensor, values: Tensor) -> Tensor:
 
 def _capped(scores: Tensor, softcap: float | None) -> Tensor:
     return scores if softcap is None else scores.div_(softcap).tanh_().mul_(softcap)
+
+
+@lru_cache(maxsize=64)
+def _triangle(count: int, device: torch.device) -> Tensor:
+    """[count, count + BLOCK]: minus infinity where a key comes after the query."""
+    return torch.full((count, count + BLOCK), float("-inf"), device=device).triu_(1)
 
 
 def _mask(position_T: Tensor, keys: int, window: int | None) -> Tensor:

@@ -32,7 +32,7 @@ class WholeShares(nn.Module):
         missing = -flat.shape[0] % WHOLE
         if missing:
             flat = nn.functional.pad(flat, (0, missing))
-        if flat.shape[0] <= SHARE:
+        if flat.shape[0] <= SHARE or torch.get_num_threads() == 1:
             out = self.activation(flat)
         else:
             out = torch.cat([self.activation(share) for share in flat.split(SHARE)])

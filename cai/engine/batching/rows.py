@@ -30,18 +30,18 @@ class RowLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., K] to [..., N]."""
         rows = x.reshape(-1, x.shape[-1])
-        total = rows.shape[0]
-        if total in self.row_counts:
-            return self._product(rows).view(*x.shape[:-1], self.weight_KN.shape[1])
-        parts = [rows.new_empty(0, self.weight_KN.shape[1])]
-        at = 0
-        for size in cut_rows(total, self.row_counts):
-            part = rows[at : at + size]
-            if part.shape[0] < size:
-                part = nn.functional.pad(part, (0, 0, 0, size - part.shape[0]))
-            parts.append(self._product(part))
-            at += size
-        return torch.cat(parts)[:total].view(*x.shape[:-1], self.weight_KN.shape[1])
+        total, sizes = rows.shape[0], cut_rows(rows.shape[0], self.row_counts)
+        missing = sum(sizes) - total
+        if missing:
+            rows = nn.functional.pad(rows, (0, 0, 0, missing))
+        if len(sizes) == 1:
+            out = self._product(rows)
+        else:
+            out, at = rows.new_empty(rows.shape[0], self.weight_KN.shape[1]), 0
+            for size in sizes:
+                self._product(rows[at : at + size], out[at : at + size])
+                at += size
+        return out[:total].view(*x.shape[:-1], self.weight_KN.shape[1])
 
     def load(self, weight_NK: Tensor | None, bias_N: Tensor | None) -> None:
         """Take other weights of the same shape."""
@@ -51,14 +51,17 @@ class RowLinear(nn.Module):
             if bias_N is not None and self.bias_N is not None:
                 self.bias_N.copy_(bias_N)
 
-    def _product(self, rows: Tensor) -> Tensor:
+    def _product(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
         if self.bias_N is None:
-            return torch.mm(rows, self.weight_KN)
-        return torch.addmm(self.bias_N, rows, self.weight_KN)
+            return torch.mm(rows, self.weight_KN, out=out)
+        return torch.addmm(self.bias_N, rows, self.weight_KN, out=out)
 
 
-def use_row_linears(model: nn.Module) -> None:
-    """Replace every `nn.Linear` of the model. Transposed weights are also the faster ones for few rows on a CPU."""
+def use_row_linears(model: nn.Module) -> tuple[int, ...]:
+    """Replace every `nn.Linear` of the model, and return the row counts that suit all of them.
+
+    Transposed weights are also the faster ones for few rows on a CPU.
+    """
     known: dict[tuple[int, int], tuple[int, ...]] = {}
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
@@ -67,6 +70,7 @@ def use_row_linears(model: nn.Module) -> None:
                 if shape not in known:
                     known[shape] = equal_row_counts(child.weight.detach())
                 setattr(parent, name, RowLinear(child, known[shape]))
+    return tuple(size for size in ROW_COUNTS if all(size in counts for counts in known.values()))
 
 
 def equal_row_counts(weight_NK: Tensor) -> tuple[int, ...]:

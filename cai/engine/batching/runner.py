@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cai.engine.batching.attention import NAME, Layout, Segment, least_equal_rows
 from cai.engine.batching.pointwise import use_place_free_functions
-from cai.engine.batching.rows import RowLinear, use_row_linears
+from cai.engine.batching.rows import RowLinear, cut_rows, use_row_linears
 from cai.engine.batching.slots import Slots, round_up
 from cai.errors import InputError
 
@@ -64,8 +64,11 @@ class Runner:
         ids = [token for item in work for token in item.ids]
         slots = [item.slot for item in work for _ in item.ids]
         positions = [item.start + offset for item in work for offset in range(len(item.ids))]
-        packed = torch.tensor([ids, slots, positions], device=self.device)
-        layout = self._layout(work, packed[1], packed[2])
+        total = len(ids)
+        # Rows that belong to nobody make the count one that the products take whole.
+        missing = sum(cut_rows(total, self._row_counts)) - total
+        packed = torch.tensor([[*part, *(0,) * missing] for part in (ids, slots, positions)], device=self.device)
+        layout = self._layout(work, packed[1, :total], packed[2, :total])
         wanted, row = list[int](), 0
         for item in work:
             row += len(item.ids)
@@ -123,7 +126,7 @@ class Runner:
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(0, self.vocabulary, (self._checked(),), generator=generator).tolist()
         truth = self.model(input_ids=torch.tensor([ids], device=self.device), use_cache=False).logits[0].float()
-        use_row_linears(self.model)
+        self._row_counts = use_row_linears(self.model)
         if self.device.type == "cpu":
             use_place_free_functions(self.model)
         self.model.set_attn_implementation(NAME)

@@ -70,6 +70,9 @@ class Scheduler:
 
     def _run(self) -> None:
         try:
+            if self._runner.device.type == "cpu":
+                # Sharp attention gives weights below 1e-38, on which a processor is ten times slower. This thread only.
+                torch.set_flush_denormal(True)
             with torch.inference_mode():
                 while self._receive():
                     self._admit()
@@ -163,12 +166,13 @@ class Scheduler:
             pending = len(request.ids) - request.done
             if pending > 1 or request.done == 0:
                 self._reuse(request)
-                pending = _whole_pieces(request, left)
                 ahead = tuple(request.ids[request.done : request.done + CHUNK])
-                if pending <= 0 or (request.node, ahead) in begun:
+                if _whole_pieces(request, left) <= 0 or (request.node, ahead) in begun:
                     continue
                 if len(ahead) == CHUNK and request.done % CHUNK == 0:
                     begun.add((request.node, ahead))
+                self._reuse_part(request)
+                pending = _whole_pieces(request, left)
                 left -= pending
             end = request.done + pending
             logits = max(0, end - max(request.first_logits, request.done))
@@ -177,17 +181,29 @@ class Scheduler:
 
     def _reuse(self, request: Request) -> None:
         """Copy remembered pieces into the slot, up to the first position whose logits are needed."""
+        start, pieces = request.done, list[tuple[Tensor, Tensor]]()
         while request.done % CHUNK == 0 and request.done + CHUNK <= request.first_logits:
             tokens = request.ids[request.done : request.done + CHUNK]
             found = self._prefixes.find(request.node, tokens)
             if found is None:
                 break
             request.path.append((request.node, tuple(tokens)))
-            request.node, keys, values = found
-            self._runner.slots.write(request.slot, request.done, keys, values)
+            request.node, *piece = found
+            pieces.append((piece[0], piece[1]))
             request.done += CHUNK
-            request.cached += CHUNK
             self._prefixes.touch(request.path[-1:])
+        if pieces:
+            self._runner.slots.write(request.slot, start, *zip(*pieces, strict=True))
+            request.cached += request.done - start
+
+    def _reuse_part(self, request: Request) -> None:
+        """Copy the start of a piece that goes on in another way than the request does."""
+        part = request.ids[request.done : min(request.done + CHUNK, request.first_logits)]
+        if request.done % CHUNK == 0 and (found := self._prefixes.nearest(request.node, part)) is not None:
+            shared, keys, values = found
+            self._runner.slots.write(request.slot, request.done, [keys[..., :shared]], [values[..., :shared, :]])
+            request.done += shared
+            request.cached += shared
 
     def _remember(self, request: Request) -> None:
         at = len(request.path) * CHUNK

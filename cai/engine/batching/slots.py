@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-BLOCK = 128
+BLOCK = 64
 """Keys that attention sums at a time; slots are a multiple of it long."""
 
 
@@ -44,11 +46,11 @@ class Slots:
         """Views of the keys and values of positions `start` to `stop`."""
         return self.keys[:, slot, :, :, start:stop], self.values[:, slot, :, start:stop]
 
-    def write(self, slot: int, start: int, keys: Tensor, values: Tensor) -> None:
-        """Put keys and values as `read` gave them at positions from `start` on."""
-        stop = start + values.shape[-2]
-        self.keys[:, slot, :, :, start:stop] = keys
-        self.values[:, slot, :, start:stop] = values
+    def write(self, slot: int, start: int, keys: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+        """Put pieces of keys and values, as `read` gave them, one after the other at positions from `start` on."""
+        stop = start + sum(piece.shape[-2] for piece in values)
+        torch.cat(list(keys), -1, out=self.keys[:, slot, :, :, start:stop])
+        torch.cat(list(values), -2, out=self.values[:, slot, :, start:stop])
 
     def take(self, length: int) -> int | None:
         """The lowest free slot, at least `length` keys long; None where slots or budget do not allow one more now."""
