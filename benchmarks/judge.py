@@ -1,6 +1,6 @@
 """The judge on pairs whose truth the testbed knows, and its speed beside a plain loop over `transformers`.
 
-    python -m benchmarks.judge [--model tiny] [--pairs 300] [--only orders,ensemble,…,speed] [--out FILE]
+    python -m benchmarks.judge [--model tiny] [--pairs 300] [--only orders,…,speed,speed_wide] [--out FILE]
 
 Prints a table with what each figure should reach, and writes JSON. Every share has its n and 95 % interval; a label is
 one pair under one principle in both orders. A part that the file already holds for the same model, pairs and seed is
@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.conditions import conditions, ended
 from benchmarks.judge_quality import PARTS, Quality
-from benchmarks.judge_speed import random_twin, speed
+from benchmarks.judge_speed import WIDE, random_twin, speed
 from cai.cli.engines import open_engine
 from cai.cli.table import table_lines
 from cai.config.engine import EngineSettings
@@ -31,7 +31,7 @@ OUT = Path("benchmarks/results/judge.json")
 
 def measured(found: dict[str, Any], asked: argparse.Namespace) -> dict[str, Any]:
     """`found` with every part asked for, each written to the file as soon as it is known."""
-    names = asked.only.split(",") if asked.only else [*PARTS, "speed"]
+    names = asked.only.split(",") if asked.only else [*PARTS, "speed", "speed_wide"]
     for name in names:
         if name in found and not asked.again:
             continue
@@ -45,19 +45,24 @@ def measured(found: dict[str, Any], asked: argparse.Namespace) -> dict[str, Any]
 
 
 async def _part(name: str, asked: argparse.Namespace) -> dict[str, Any]:
-    """One part, on an engine of its own."""
-    if name != "speed":
-        engine = open_engine(EngineSettings(model=asked.model))
-        found = await getattr(Quality(engine, asked.pairs, asked.seed), name)()
-        await engine.close()
-        return found
-    with tempfile.TemporaryDirectory() as folder:
-        engine = open_engine(EngineSettings(model=asked.model))
-        twin = open_engine(EngineSettings(model=random_twin(asked.model, Path(folder))))
-        found = await speed(engine, twin, str(TINY) if asked.model == "tiny" else asked.model, asked.seed)
-        await engine.close()
-        await twin.close()
-        return found
+    """One part, on engines of its own."""
+    if name.startswith("speed"):
+        with tempfile.TemporaryDirectory() as folder:
+            twin = random_twin(asked.model, Path(folder), **(WIDE if name == "speed_wide" else {}))
+            own = str(TINY) if asked.model == "tiny" else asked.model
+            return await _speeds(twin if name == "speed_wide" else own, twin, asked.seed)
+    engine = open_engine(EngineSettings(model=asked.model))
+    found = await getattr(Quality(engine, asked.pairs, asked.seed), name)()
+    await engine.close()
+    return found
+
+
+async def _speeds(model: str, twin: str, seed: int) -> dict[str, Any]:
+    judge, talker = (open_engine(EngineSettings(model=folder)) for folder in (model, twin))
+    found = await speed(judge, talker, model, seed)
+    await judge.close()
+    await talker.close()
+    return found
 
 
 def rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -94,10 +99,11 @@ def rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     for name, one in found.get("canaries", {}).items():
         if isinstance(one, dict):
             yield f"canary beats a real reply: {name}", share(one), "<= 2 %" if name == "all" else ""
-    yield from speed_rows(found.get("speed", {}))
+    yield from speed_rows(found.get("speed", {}), "")
+    yield from speed_rows(found.get("speed_wide", {}), ", 27M parameters")
 
 
-def speed_rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+def speed_rows(found: dict[str, Any], shape: str) -> Iterator[tuple[str, str, str]]:
     """Labels a second and the two ratios, by wall time and by processor time."""
     for count, one in found.items():
         if not isinstance(one, dict):
@@ -107,9 +113,9 @@ def speed_rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
             f"{one[f'logprob_over_{way}_wall']:.1f} ({one[f'logprob_over_{way}_cpu']:.1f} of processor time)"
             for way in ("cot", "plain")
         ]
-        yield f"labels a second, {count} principles", rates, ""
-        yield f"letters over cot-64, {count} principles", ratios[0], ">= 5"
-        yield f"letters over one by one, {count} principles", ratios[1], ">= 3"
+        yield f"labels a second, {count} principles{shape}", rates, ""
+        yield f"letters over cot-64, {count} principles{shape}", ratios[0], ">= 5"
+        yield f"letters over one by one, {count} principles{shape}", ratios[1], ">= 3"
 
 
 def share(one: dict[str, float]) -> str:

@@ -26,8 +26,11 @@ from cai.records import Order, Usage
 
 COUNTS = (1, 4, 10)
 """Principles that judge a pair."""
-ROUNDS, ASKED, FEW = 3, 24, 3
+ROUNDS, ASKED, FEW = 3, 16, 3
 """Pairs that a round puts to the engine in mode logprob, and to the two slow ways."""
+WIDE = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8, "num_attention_heads": 8,
+        "num_key_value_heads": 8, "head_dim": 64}  # fmt: skip
+"""A shape of 27 million parameters, where arithmetic weighs more than what Python spends on each step."""
 
 Spent = tuple[float, float]
 """Wall and processor seconds a label."""
@@ -36,7 +39,7 @@ Spent = tuple[float, float]
 async def speed(engine: Engine, twin: Engine, folder: str, seed: int) -> dict[str, Any]:
     """Labels a second by the number of principles; `folder` holds the engine's model for plain `transformers`.
 
-    `twin` has the same shape and random weights, which hardly ever end a reasoning before its 64 tokens.
+    `twin` has the same shape and random weights, so that a reasoning hardly ever ends before its 64 tokens.
     """
     plain = Plain(folder)
     return {str(count): await _speed(engine, twin, plain, count, seed) for count in COUNTS}
@@ -109,8 +112,8 @@ class Plain:
             return torch.log_softmax(self.network(ids).logits[0, -1], -1)[self.letters].tolist()
 
 
-def random_twin(model: str, folder: Path) -> str:
-    """A folder with the model's shape and tokenizer and random weights, which hardly ever end a reasoning early."""
+def random_twin(model: str, folder: Path, **shape: int) -> str:
+    """A folder with a model's tokenizer and, but for `shape`, its shape; random weights hardly ever end a reply."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
@@ -118,6 +121,6 @@ def random_twin(model: str, folder: Path) -> str:
 
     source = str(TINY) if model == "tiny" else model
     torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source)).save_pretrained(folder)
+    AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source, **shape)).save_pretrained(folder)
     AutoTokenizer.from_pretrained(source).save_pretrained(folder)
     return str(folder)
