@@ -228,11 +228,11 @@ def _judged(job: rl_job.Job, judge: Any) -> Task:
     from cai.train.rl.rewards import RewardSum
 
     at_once = asyncio.Semaphore(job.settings.judge.in_flight)
-    judges = [
+    red, plain = (
         JudgeWins(judge, load_constitution(DATA[kind].constitution).principles, job.settings.seed, at_once)
         for kind in PAIRS
-    ]
-    return replace(make_task(job, judge), rewards=RewardSum(((ByKind(*judges), 1.0),)))
+    )
+    return replace(make_task(job, judge), rewards=RewardSum(((ByKind(red, plain), 1.0),)))
 
 
 def _longer(table: Any) -> Any:

@@ -107,7 +107,8 @@ def main() -> None:
     chosen = [] if options.cells == "none" else options.cells.split(",")
     if unknown := sorted(set(chosen) - set(CELLS)):
         parser.error(f"no such cells: {', '.join(unknown)}; there are {', '.join(CELLS)}")
-    sizes, own = (kind(**{f.name: getattr(options, f.name) for f in fields(kind)}) for kind in (Sizes, RLSizes))
+    sizes = Sizes(**{field.name: getattr(options, field.name) for field in fields(Sizes)})
+    own = RLSizes(**{field.name: getattr(options, field.name) for field in fields(RLSizes)})
     seeds = [int(seed) for seed in options.seeds.split(",")]
     benches = {seed: RLBench(Bench.of(options.work, seed, sizes), own) for seed in seeds}
     about: dict[str, Any] = {**conditions(), "model": find_model(str(TINY)).fingerprint, "sizes": asdict(sizes)}
