@@ -40,6 +40,7 @@ from benchmarks.training_truth import (
     versus,
 )
 from cai.engine.files import find_model
+from cai.store import Interrupted
 from cai.testbed import TINY
 
 CELLS = (BASE, *TRAININGS)
@@ -156,7 +157,11 @@ def main() -> None:
         if options.minutes and time.perf_counter() - began > 60 * options.minutes:
             break
         at = time.perf_counter()
-        make(benches[seed], cell)
+        try:
+            make(benches[seed], cell)
+        except Interrupted as stopped:
+            print(f"seed {seed}  {cell}: {stopped}", flush=True)
+            break
         print(
             f"{time.perf_counter() - began:6.0f} s  seed {seed}  {cell} ({time.perf_counter() - at:.0f} s)", flush=True
         )

@@ -17,7 +17,7 @@ from trl.trainer.reward_config import RewardConfig
 from trl.trainer.sft_config import SFTConfig
 
 from cai.config.train import TrainSettings
-from cai.errors import InputError
+from cai.errors import CaiError, InputError
 from cai.store import Interrupted
 from cai.store.files import dump_json, read_json, write_text
 from cai.store.identity import canonical, differences
@@ -59,9 +59,11 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """What the weights depend on; a resumed training must agree in all of it."""
         paths = ("run", "model", "data", "eval_data", "replay", "held_out", "report_to")
+        # How a step is computed changes its sums in the last digits only: one that ran out of memory may go on smaller.
+        layout = ("micro_batch", "gradient_checkpointing", "share_prefix")
         return {
             "method": self.method.name,
-            "settings": self.settings.model_dump(exclude=set(paths), mode="json"),
+            "settings": self.settings.model_dump(exclude={*paths, *layout}, mode="json"),
             "model": self.base.files.fingerprint,
             "tokens": token_sha(self.prepared.items),
             "constitutions": list(self.prepared.constitutions),
@@ -113,7 +115,13 @@ def train_member(job: Job, show: Show, folder: Path, seed: int, final: Path) -> 
             trainer.add_callback(MetricsLog(folder, step, show))
         trainer.add_callback(StopAtStep(wish))
         trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+        try:
+            trainer.train(resume_from_checkpoint=None if resume is None else str(resume))
+        except torch.OutOfMemoryError as error:
+            raise CaiError(
+                f"the device ran out of memory at step {trainer.state.global_step + 1}: halve train.micro_batch or set "
+                "train.gradient_checkpointing=true and give the same command again; it goes on from the last checkpoint"
+            ) from error
     if wish.stopped and trainer.state.global_step < job.plan.steps:
         raise Interrupted(f"stopped after step {trainer.state.global_step}; the same command goes on from there")
     finish(job, trainer, folder, final)

@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from cai.config.train import TrainSettings
-from cai.errors import InputError
+from cai.errors import CaiError, InputError
 from cai.records import Message, Prompt
+from cai.train import checkpoints
 from cai.train.checkpoints import NonFinite, last_checkpoint
 from cai.train.loading import open_base
 from cai.train.methods import METHODS
@@ -38,7 +39,7 @@ def job_of(folder: Path, model: Path, method: str = "dpo", rows: int = 40, **set
     made = sft_rows(rows) if method == "sft" else pair_rows(rows)
     data = write_rows(folder / "data.jsonl", made)
     defaults = {"batch_size": 16, "micro_batch": 8, "eval_share": 0.2, "check_every": 2, "epochs": 3.0, "max_steps": 5}
-    chosen = TrainSettings(model=str(model), data=[str(data)], **{**defaults, **settings})
+    chosen = TrainSettings.model_validate({"model": str(model), "data": [str(data)], **defaults, **settings})
     base = open_base(chosen)
     prepared = prepare(METHODS[method], chosen, base, folder)
     return Job(
@@ -81,6 +82,53 @@ def test_a_killed_training_goes_on_with_the_same_curve(tmp_path: Path, tiny_fold
     assert len([r for r in curve(whole.folder) if "loss" in r]) == whole.plan.steps
     ours, theirs = (load_file(j.folder / "model" / "model.safetensors") for j in (whole, broken))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("at", [1, pytest.param(4, marks=pytest.mark.slow), pytest.param(8, marks=pytest.mark.slow)])
+def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(tmp_path: Path, tiny_folder: Path, at: int) -> None:
+    """F14: the child dies at the `at`-th file that the second checkpoint, of step 4, puts on the disk."""
+    broken, whole = (job_of(tmp_path / name, tiny_folder, eval_share=0.0) for name in ("broken", "whole"))
+    pid = os.fork()
+    if pid == 0:
+        flush, flushed = checkpoints._flush, [0]
+
+        def flush_or_die(path: Path) -> None:
+            if ".checkpoint-4" in str(path):
+                flushed[0] += 1
+                if flushed[0] == at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            flush(path)
+
+        checkpoints._flush = flush_or_die
+        try:
+            train(broken, QUIET)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    assert (broken.folder / ".checkpoint-4").is_dir()
+    found = last_checkpoint(broken.folder)
+    assert found is not None
+    assert found.name == "checkpoint-2"
+    train(broken, QUIET)
+    train(whole, QUIET)
+    assert curve(broken.folder) == curve(whole.folder)
+    assert not list(broken.folder.glob(".checkpoint-*"))
+
+
+def test_a_training_out_of_memory_goes_on_in_smaller_micro_batches(tmp_path: Path, tiny_folder: Path) -> None:
+    def full(step: int, steps: int, row: dict[str, float]) -> None:
+        if step == 3:
+            raise torch.OutOfMemoryError("no memory")
+
+    with pytest.raises(CaiError, match=r"out of memory at step 4: halve train\.micro_batch"):
+        train(job_of(tmp_path / "small", tiny_folder, eval_share=0.0), full)
+    small, whole = (
+        job_of(tmp_path / n, tiny_folder, eval_share=0.0, micro_batch=m) for n, m in (("small", 4), ("whole", 8))
+    )
+    train(small, QUIET)
+    train(whole, QUIET)
+    losses = [[r["loss"] for r in curve(job.folder) if "loss" in r] for job in (small, whole)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_accumulation_is_the_big_batch(tmp_path: Path, tiny_folder: Path) -> None:
@@ -138,6 +186,23 @@ def test_reward_model_scores_as_transformers_does(tmp_path: Path, tiny_folder: P
     assert first([prompt], [["go"]]).mean_S.item() == pytest.approx(want, abs=1e-4)
 
 
+def test_a_reward_model_learns_which_of_several_replies_is_best(tmp_path: Path, tiny_folder: Path) -> None:
+    """Groups of two and three replies in one batch, in bfloat16 with recomputed activations."""
+    rows = [
+        {"prompt": row["prompt"], "replies": ["go sure", row["rejected"], "stop no"][: 2 + i % 2], "p_best": p}
+        for i, row in enumerate(pair_rows(40))
+        for p in [[0.9, 0.1] if i % 2 == 0 else [0.8, 0.1, 0.1]]
+    ]
+    data = write_rows(tmp_path / "lists.jsonl", rows)
+    half = {"precision": "bf16", "gradient_checkpointing": True, "learning_rate": 3e-3}
+    job = job_of(tmp_path, tiny_folder, "reward", data=[str(data)], reward_loss="best-of-k", max_steps=12, **half)
+    rewards = RewardModel.load(train(job, QUIET))
+    assert [r["eval_accuracy"] for r in curve(job.folder) if "eval_accuracy" in r][-1] >= 0.9
+    prompt = Prompt.of((Message(role="user", content="take the lamp"),))
+    first, second = rewards([prompt], [["go sure", "stop no"]]).mean_S
+    assert first > second
+
+
 def test_an_adapter_is_merged_into_the_model_it_leaves(tmp_path: Path, tiny_folder: Path) -> None:
     job = job_of(tmp_path, tiny_folder, "dpo", lora_rank=4, learning_rate=1e-2)
     final = train(job, QUIET)
@@ -147,6 +212,8 @@ def test_an_adapter_is_merged_into_the_model_it_leaves(tmp_path: Path, tiny_fold
     assert not torch.equal(merged.model.layers[0].mlp.up_proj.weight, start.model.layers[0].mlp.up_proj.weight)
     with pytest.raises(InputError, match="lm_head"):
         train(job_of(tmp_path / "head", tiny_folder, lora_rank=4, lora_targets=["lm_head"]), QUIET)
+    with pytest.raises(InputError, match=r"no layer nope; its linear layers are .*q_proj"):
+        train(job_of(tmp_path / "nope", tiny_folder, lora_rank=4, lora_targets=["nope"]), QUIET)
 
 
 def test_a_nan_stops_and_names_the_batch(tmp_path: Path) -> None:
