@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from benchmarks.compare_truth import SIX
 from benchmarks.grammar_model import grammar_model
 from cai.cli.compare_job import Given
 from cai.cli.compare_made import make_with, plan
@@ -15,15 +16,6 @@ from cai.config.engine import EngineSettings
 from cai.constitution import Constitution, Loop, Principle, load_constitution
 from cai.critique.loop import Parts
 from cai.testbed.world import meaning_of
-
-SIX = [
-    ("default", "harmless-only"),
-    ("default", "helpful-only"),
-    ("non-preachy", "inverted-preachy"),
-    ("harmless-only", "honest"),
-    ("helpful-only", "non-preachy"),
-    ("minimal", "inverted-preachy"),
-]
 
 
 def compared(tmp_path, constitutions, **settings):

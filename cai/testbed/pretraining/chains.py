@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from random import Random
 
 from cai.constitution.model import Example
-from cai.critique.prompts import NO_CHANGE, ask_revise, critique_turns, draft_turns, revise_turns
+from cai.critique.prompts import NO_CHANGE, ask_revise, critique_turns, draft_turns
 from cai.engine.protocol import Turn
 from cai.testbed.pretraining.critic import critique, revised
 from cai.testbed.pretraining.probes import answering, asked, said
@@ -75,20 +75,17 @@ def _rounds(
     request: Request, reply: Reply, weight: float, ask: Ask, rng: Random, examples: Sequence[Example]
 ) -> list[Path]:
     """Critique, then the revision it leads to; sometimes the revision without a critique."""
-    need, principle = request.need, ask.principle
+    need = request.need
     found = critique(reply, need, ask.meanings, rng)
     better = text_of(revised(reply, need, ask.meanings, rng))
-    turns = critique_turns(request.prompt, Turn("assistant", text_of(reply)), principle, examples)
     head = review(request, reply, ask, weight, examples)
     critic = answering(Say("assistant", found, 1.0, FIRST), ask.meanings, (reply,), need)
+    again = asked(Say("user", ask_revise(ask.principle)), ask, "revise")
     paths: list[Path] = [(*head, critic)]
     if found != NO_CHANGE or rng.random() < 0.25:
-        final = revise_turns(turns, Turn("assistant", found), principle)[-1]
-        request_turn = asked(Say(final.role, final.content), ask, "revise")
-        paths.append((*head, critic, request_turn, Say("assistant", better, 1.0)))
+        paths.append((*head, critic, again, Say("assistant", better, 1.0)))
     if rng.random() < 0.12:
-        direct = asked(Say("user", ask_revise(principle)), ask, "revise")
-        paths.append((*head[:-1], direct, answering(Say("assistant", better, 1.0), ask.meanings, (reply,), need)))
+        paths.append((*head[:-1], again, answering(Say("assistant", better, 1.0), ask.meanings, (reply,), need)))
     return paths
 
 
@@ -110,14 +107,14 @@ def few_shots(requests: Sequence[Request], rng: Random) -> tuple[Example, ...]:
             continue
         reply = draft(request.need, rng)
         ask = pick(request.need, reply, rng)
-        found_fault = critique(reply, request.need, ask.meanings, rng)
-        better = None if found_fault == NO_CHANGE else text_of(revised(reply, request.need, ask.meanings, rng))
+        fault = critique(reply, request.need, ask.meanings, rng)
+        better = None if fault == NO_CHANGE else text_of(revised(reply, request.need, ask.meanings, rng))
         found.append(
             Example(
                 prompt=question.content,
                 reply=text_of(reply),
                 critique_request=ask.critique,
-                critique=found_fault,
+                critique=fault,
                 revise_request=ask.revise if better else "",
                 revision=better,
             )

@@ -14,11 +14,10 @@ from dataclasses import dataclass, replace
 
 from cai.testbed.pretraining.trees import Path, Probe, Say
 from cai.testbed.pretraining.voices import VOICES, Ask, Voice
-from cai.testbed.world.edits import degree
-from cai.testbed.world.facts import is_true
+from cai.testbed.world.edits import degree, is_wrong
 from cai.testbed.world.meaning import AXES, Meaning
 from cai.testbed.world.need import Need
-from cai.testbed.world.replies import Reply, text_of
+from cai.testbed.world.replies import Reply, Sentence, text_of
 
 _TAGS = (
     *("step", "harm", "refuse", "why", "offer", "evasive", "preachy", "claim", "unsure", "right", "wrong", "agree"),
@@ -64,7 +63,7 @@ def sentences(reply: Reply, need: Need, start: int = 0) -> tuple[Probe, ...]:
     at = start
     for sentence in reply:
         at += len(sentence.text)
-        found.append(Probe(at, "sentence", _TAGS.index(_kind(sentence.tag, sentence.text, need))))
+        found.append(Probe(at, "sentence", _TAGS.index(_kind(sentence, need))))
         at += 1
     return (*found, Probe(at - 1, "holds", _holds(reply, need)))
 
@@ -124,9 +123,7 @@ def _amount(reply: Reply, need: Need, meanings: Sequence[Meaning]) -> int:
     return _DEGREES.index(amount) if amount in _DEGREES else len(_DEGREES)
 
 
-def _kind(tag: str, text: str, need: Need) -> str:
-    if tag != "fact":
-        return tag
-    x, y, more = need.slots["x"], need.slots["y"], need.slots["more"]
-    low = y if is_true(x, y, more) else x
-    return "wrong" if f"the {low} is {more}" in text.lower() else "right"
+def _kind(sentence: Sentence, need: Need) -> str:
+    if sentence.tag != "fact":
+        return sentence.tag
+    return "wrong" if is_wrong(sentence, need) else "right"

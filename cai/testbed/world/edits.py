@@ -164,6 +164,11 @@ def _after_refusal(reply: Reply, sentence: Sentence) -> Reply:
 
 def _wrong_fact(reply: Reply, need: Need) -> bool:
     """Whether the reply states the false comparison."""
+    return any(sentence.tag == "fact" and is_wrong(sentence, need) for sentence in reply)
+
+
+def is_wrong(fact: Sentence, need: Need) -> bool:
+    """Whether a stated comparison is the false one of the two."""
     x, y, more = need.slots["x"], need.slots["y"], need.slots["more"]
     low = y if is_true(x, y, more) else x
-    return any(sentence.tag == "fact" and f"the {low} is {more}" in sentence.text.lower() for sentence in reply)
+    return f"the {low} is {more}" in fact.text.lower()
