@@ -21,6 +21,7 @@ def write_outputs(run: Run, job: Job) -> tuple[list[str], Diagnostics]:
 
     settings, source = job.settings, job.source.name if job.source else job.asked.source if job.asked else ""
     write.write_pairs(run, settings.plan, settings.min_margin)
+    write.write_lists(run)
     found = diagnose(
         labels(run),
         plan=settings.plan,
@@ -49,4 +50,5 @@ def write_outputs(run: Run, job: Job) -> tuple[list[str], Diagnostics]:
         "cost": job.price(totals.usage),
     }
     run.write_about({LABEL: facts, **surroundings()})
-    return [*lines, f"written to {run.folder}: {write.PAIRS}, {write.DIAGNOSTICS}, {write.CARD}, about.json"], found
+    names = (write.PAIRS, write.LISTS, write.DIAGNOSTICS, write.CARD, "about.json")
+    return [*lines, f"written to {run.folder}: {', '.join(names)}"], found

@@ -21,7 +21,8 @@ class TrainSettings(Settings):
     revision: str = Field(default="", description="Revision of a hub name; the default branch if empty.")
     data: list[str] = Field(
         default=[],
-        description="Parquet or JSONL files to train on; by default sft.parquet or pairs.parquet of the run.",
+        description="Parquet or JSONL files to train on; by default the run's sft.parquet, pairs.parquet or, for "
+        "best-of-K, lists.parquet.",
     )
     steps: Literal["last", "all"] = Field(
         default="last",

@@ -11,13 +11,14 @@ from cai.config.label import Plan
 from cai.constitution.model import Constitution
 from cai.judge.alignment import Alignment
 from cai.judge.diagnostics import Diagnostics
+from cai.judge.lists import list_rows, list_schema
 from cai.judge.pairs import rows, schema
 from cai.judge.people import Judged, as_csv, as_jsonl, dumps, judged, stratified
 from cai.judge.report import diagnostics_lines
 from cai.judge.stage import labels
 from cai.store import Run, batches
 
-PAIRS, DIAGNOSTICS, CARD = "pairs.parquet", "diagnostics.json", "README.md"
+PAIRS, LISTS, DIAGNOSTICS, CARD = "pairs.parquet", "lists.parquet", "diagnostics.json", "README.md"
 PEOPLE_CSV, PEOPLE_JSONL, ALIGNMENT, WEIGHTS = "people.csv", "people.jsonl", "people.json", "weights.json"
 
 _HEAD = f"""---
@@ -38,6 +39,12 @@ def write_pairs(run: Run, plan: Plan, min_margin: float) -> int:
     """Write pairs.parquet from the stored labels and return the number of pairs."""
     columns = schema()
     return run.write_export(PAIRS, batches(rows(labels(run), plan, min_margin), columns), columns)
+
+
+def write_lists(run: Run) -> int:
+    """Write lists.parquet, whole sets of three replies or more with each one's chance of being the best; its rows."""
+    columns = list_schema()
+    return run.write_export(LISTS, batches(list_rows(labels(run)), columns), columns)
 
 
 def write_diagnostics(run: Run, found: Diagnostics) -> None:
@@ -61,6 +68,7 @@ def write_card(
         "",
         f"`{PAIRS}`: `prompt`, `chosen`, `rejected` in the conversational format; `p_chosen` is the probability that",
         "`chosen` is the better reply; `votes` holds every answer behind it.",
+        f"`{LISTS}`: `prompt`, `replies` of three or more, `p_best` of each.",
         "",
         *[f"- {line}" for line in diagnostics_lines(found)],
         "",

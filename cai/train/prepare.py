@@ -50,7 +50,7 @@ def prepare(method: Method, settings: TrainSettings, base: Base, run: Path) -> P
     shape = shape_of(method, settings)
     refuse_unusable(method, settings, base.files.config)
     files = [Path(f) for f in settings.data] or [
-        default_file(run, "sft.parquet" if shape == "sft" else "pairs.parquet")
+        default_file(run, {"sft": "sft.parquet", "pairs": "pairs.parquet", "lists": "lists.parquet"}[shape])
     ]
     examples, sources = _read_all(files, shape)
     if shape == "sft":

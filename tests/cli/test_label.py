@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cai.store import open_run
+from cai.train.examples import read_examples
 from tests.cli.faulty_server import served
 from tests.cli.judging_server import behave, label, write_pairs, write_rows
 from tests.cli.process import cai_here
@@ -92,6 +93,15 @@ def test_modes_that_see_all_replies(words: tuple[str, ...], tmp_path: Path) -> N
         assert row["strength_chosen"] > row["strength_rejected"]
         if words[1] == "score":
             assert 1 >= row["reward_chosen"] > row["reward_rejected"] >= -1
+    lists = tmp_path / "runs/label/lists.parquet"
+    whole = pq.read_table(lists).to_pylist()
+    principles = {row["prompt_id"]: row["principles"] for row in pairs(tmp_path)}
+    assert len(whole) == 6
+    for row in whole:
+        better = min if principles[row["prompt_id"]] == ["shorter"] else max
+        assert row["replies"][row["p_best"].index(max(row["p_best"]))] == better(row["replies"], key=len)
+    read, _ = read_examples(lists, "lists")
+    assert [len(example.replies) for example in read] == [3] * 6
 
 
 def test_a_dry_run_shows_a_question_and_a_cost_and_stores_nothing(tmp_path: Path) -> None:

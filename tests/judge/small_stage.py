@@ -35,7 +35,7 @@ CONSTITUTION = Constitution(name="two", principles=(SHORTER, LONGER))
 PROMPTS = [prompt(f"Question {n}?", category="even" if n % 2 == 0 else "odd") for n in range(24)]
 LIKE = Sampling(0, 1.0, 1.0, 32)
 HOW = {"K": 3, "like": LIKE, "run_seed": 5}
-EXPORTS = ("pairs.parquet", "diagnostics.json", "people.csv", "people.jsonl", "README.md")
+EXPORTS = ("pairs.parquet", "lists.parquet", "diagnostics.json", "people.csv", "people.jsonl", "README.md")
 
 
 def reply(turns: tuple[Turn, ...], sampling: Sampling) -> str:
@@ -69,6 +69,7 @@ def run(
         todo = tasks(candidates or sampled(held), draw, canaries=0.1, run_seed=5)
         counts.append(asyncio.run(label_tasks(held, todo, judges, asking, combining, work, identity=identity)))
         write.write_pairs(held, "all", 0.0)
+        write.write_lists(held)
         found = diagnose(labels(held))
         write.write_diagnostics(held, found)
         write.write_card(held, CONSTITUTION, found, source="test", judges=["j"], mode=asking.mode)
