@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
@@ -124,16 +124,19 @@ async def run_suites(
     """One model's stored answers to every suite, asked where they are missing; `tally` gets each suite's counts."""
     from cai.evaluate import stage
     from cai.evaluate.suite import How
-    from cai.store import open_run
+    from cai.store import check_run, open_run
 
+    how, name = How(settings.seed, settings.temperature, settings.max_tokens), run_name(settings, spec)
+    for one in loaded:
+        known = stage.known_identity(one.suite, how, one.items, settings.attacks)
+        check_run(base, name, stage=stage.stage_of(one.suite), known=known)
     engine = open_engine(spec)
     judge = open_engine(spec.model_copy(update={"model": settings.judge})) if settings.judge else None
-    how = How(settings.seed, settings.temperature, settings.max_tokens, judge)
+    how = replace(how, judge=judge)
     found: dict[str, list[Answer]] = {}
     try:
         for one in loaded:
             identity = stage.identity(one.suite, engine, how, one.items, settings.attacks)
-            name = run_name(settings, spec)
             with (
                 open_run(base, name, stage=stage.stage_of(one.suite), identity=identity) as run,
                 progress_bar(f"{one.suite.name} {spec.model}") as progress,

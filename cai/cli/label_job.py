@@ -180,9 +180,32 @@ def announce(job: Job) -> None:
 
 def work(job: Job) -> Outcome:
     """Run what is still to do and write every output. Raises as `run_stage` does, and `BudgetSpent` after writing."""
+    _check_runs(job)
     announce(job)
     policy, judges = open_engines(job)
     return asyncio.run(closing(policy, judges, work_with(job, policy, judges)))
+
+
+def _check_runs(job: Job) -> None:
+    """Refuse a run that is held or was made otherwise, before a model loads."""
+    from cai.judge.stage import LABEL, SAMPLES, label_plan, samples_plan
+    from cai.store import check_run
+
+    settings = job.settings
+    if job.asked:
+        known = samples_plan(K=settings.samples, like=job.like, run_seed=settings.seed)
+        check_run(job.base, settings.run, stage=SAMPLES, known=known)
+    known = label_plan(job.asking, job.combining, canaries=settings.canaries, source=_fingerprint(job))
+    check_run(job.base, settings.run, stage=LABEL, known=known)
+
+
+def _fingerprint(job: Job) -> str:
+    """Of the replies' source, as it stands in the label stage's identity."""
+    from cai.judge.stage import SAMPLES
+
+    if job.source:
+        return job.source.fingerprint
+    return f"{SAMPLES}, truncated too" if job.settings.keep_truncated else SAMPLES
 
 
 async def work_with(job: Job, policy: Engine | None, judges: list[Judge]) -> Outcome:
@@ -214,8 +237,7 @@ async def _label(job: Job, judges: list[Judge]) -> tuple[Counts, list[str], Diag
 
     source, canaries = job.source, job.settings.canaries
     keep = job.settings.keep_truncated
-    fingerprint = source.fingerprint if source else f"{SAMPLES}, truncated too" if keep else SAMPLES
-    identity = label_identity(judges, job.asking, job.combining, canaries=canaries, source=fingerprint)
+    identity = label_identity(judges, job.asking, job.combining, canaries=canaries, source=_fingerprint(job))
     with open_run(job.base, job.settings.run, stage=LABEL, identity=identity) as run:
         todo = tasks_of(job, source.open() if source else sampled(run, keep_truncated=keep))
         total = source.count if source else run.states(SAMPLES)["ok"]

@@ -56,8 +56,14 @@ async def _work(
     settings: RedteamSettings, specs: dict[str, EngineSettings], prompts: Sequence[Prompt], base: Path
 ) -> tuple[list[Grown], Path, Counts]:
     from cai.evaluate.redteam import STAGE, VERSION, Growing, Grown, grow
-    from cai.store import open_run, run_stage
+    from cai.store import check_run, open_run, run_stage
 
+    known = {
+        "version": VERSION,
+        "settings": settings.model_dump(mode="json", exclude={"run", "attacker", "judge"}),
+        "seeds": content_id(*(prompt.id for prompt in prompts)),
+    }
+    check_run(base, settings.run, stage=STAGE, known=known)
     opened = open_engines(specs.values())
     engines = {part: opened[spec.model_dump_json()] for part, spec in specs.items()}
     how = Growing(
@@ -69,12 +75,7 @@ async def _work(
         settings.max_tokens,
         settings.seed,
     )
-    identity = {
-        "version": VERSION,
-        "engines": {part: engine.fingerprint for part, engine in engines.items()},
-        "settings": settings.model_dump(mode="json", exclude={"run", "attacker", "judge"}),
-        "seeds": content_id(*(prompt.id for prompt in prompts)),
-    }
+    identity = {"engines": {part: engine.fingerprint for part, engine in engines.items()}, **known}
     try:
         with (
             open_run(base, settings.run, stage=STAGE, identity=identity) as run,

@@ -63,17 +63,19 @@ def command(
     from cai.cli.engines import open_engine
     from cai.engine.protocol import Sampling
     from cai.records import Samples
-    from cai.store import batches, open_run, run_stage
+    from cai.store import batches, check_run, open_run, run_stage
     from cai.train.bestof import CHOSEN, STAGE, choose, draw, kl_bound, record_id, rows_of, schema
     from cai.train.rewarding import RewardModel
 
+    known = {
+        "best_of": best_of, "seed": seed, "temperature": temperature, "max_tokens": max_tokens,
+        "prompts": asked.fingerprint,
+    }  # fmt: skip
+    check_run(base, run, stage=STAGE, known=known)
     rewards = RewardModel.load(reward if reward.exists() else base / reward, engine=reward_engine.value)
     like = Sampling(0, temperature, max_tokens=max_tokens)
     policy = open_engine(spec)
-    identity = {
-        "policy": policy.fingerprint, "best_of": best_of, "seed": seed, "temperature": temperature,
-        "max_tokens": max_tokens, "prompts": asked.fingerprint,
-    }  # fmt: skip
+    identity = {"policy": policy.fingerprint, **known}
     try:
         with open_run(base, run, stage=STAGE, identity=identity) as opened:
             with progress_bar(f"sample {run}") as progress:

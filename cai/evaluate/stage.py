@@ -21,11 +21,15 @@ def identity(
     suite: Suite, engine: Engine, how: How, items: Sequence[Item], attacks: Sequence[str]
 ) -> dict[str, object]:
     """Everything an answer depends on but the item."""
+    engines = {"model": engine.fingerprint, "judge": how.judge.fingerprint if how.judge else ""}
+    return {**engines, **known_identity(suite, how, items, attacks)}
+
+
+def known_identity(suite: Suite, how: How, items: Sequence[Item], attacks: Sequence[str]) -> dict[str, object]:
+    """The part of `identity` that is known before a model loads."""
     return {
         "version": VERSION,
         "suite": suite.name,
-        "model": engine.fingerprint,
-        "judge": how.judge.fingerprint if how.judge else "",
         "seed": how.seed,
         "temperature": how.temperature,
         "max_tokens": how.max_tokens,

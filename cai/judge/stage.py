@@ -37,9 +37,13 @@ class Work:
 
 def samples_identity(policy: Engine, *, K: int, like: Sampling, run_seed: int) -> dict[str, object]:
     """Everything a row of samples depends on but the prompt."""
+    return {"policy": policy.fingerprint, **samples_plan(K=K, like=like, run_seed=run_seed)}
+
+
+def samples_plan(*, K: int, like: Sampling, run_seed: int) -> dict[str, object]:
+    """The part of `samples_identity` that is known before a model loads."""
     return {
         "version": VERSION,
-        "policy": policy.fingerprint,
         "samples": K,
         "temperature": like.temperature,
         "top_p": like.top_p,
@@ -52,11 +56,16 @@ def label_identity(
     judges: Sequence[Judge], asking: Asking, combining: Combining, *, canaries: float, source: str
 ) -> dict[str, object]:
     """Everything a label depends on but the prompt and its replies."""
+    plan = label_plan(asking, combining, canaries=canaries, source=source)
+    return {"judges": {judge.name: judge.engine.fingerprint for judge in judges}, **plan}
+
+
+def label_plan(asking: Asking, combining: Combining, *, canaries: float, source: str) -> dict[str, object]:
+    """The part of `label_identity` that is known before a model loads."""
     return {
         "version": VERSION,
         "constitution": combining.constitution,
         "templates": _texts(),
-        "judges": {judge.name: judge.engine.fingerprint for judge in judges},
         "mode": asking.mode,
         "orders": asking.orders,
         "best_of": asking.best_of,

@@ -10,7 +10,11 @@ from tests.cli.random_model import random_model
 from tests.evaluate.test_training import GOOD, written
 
 
-def test_two_models_bare_and_under_attack(tmp_path):
+def no_model(*_: object) -> None:
+    raise AssertionError("a model was loaded")
+
+
+def test_two_models_bare_and_under_attack(tmp_path, monkeypatch):
     noise = str(random_model(tmp_path / "noise"))
     words = ("evaluate", "tiny", "--attack", "prefix", "--limit", "5", "--max-tokens", "16", "--beside", noise)
     ended = cai_here(*words, cwd=tmp_path)
@@ -25,6 +29,10 @@ def test_two_models_bare_and_under_attack(tmp_path):
     }
     again = cai_here(*words, cwd=tmp_path)
     assert (again.code, again.out) == (0, ended.out)
+    monkeypatch.setattr("cai.cli.evaluate_job.open_engine", no_model)
+    other = cai_here(*words, "evaluate.temperature=0.5", cwd=tmp_path)
+    assert other.code == 2
+    assert "temperature: 0.0 in the run, 0.5 now" in other.err
 
 
 def test_a_model_as_a_judge_of_peoples_pairs(tmp_path):

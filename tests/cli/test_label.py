@@ -240,7 +240,13 @@ def test_a_judge_that_shows_no_log_probs_ends_the_run_with_a_remedy(tmp_path: Pa
     assert ended.err.strip().endswith("the server shows no log-probs; use a judge mode that reads words")
 
 
-def test_a_run_held_by_another_process_and_one_made_otherwise_are_refused(tmp_path: Path) -> None:
+def no_model(*_: object) -> None:
+    raise AssertionError("a model was loaded")
+
+
+def test_a_run_held_by_another_process_and_one_made_otherwise_are_refused_before_a_model_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_pairs(tmp_path, 3)
     with served(behave) as fake:
         with open_run(tmp_path / "runs", "label", stage="other", identity={}):
@@ -248,6 +254,10 @@ def test_a_run_held_by_another_process_and_one_made_otherwise_are_refused(tmp_pa
         assert held.code == 3
         assert not fake.asked
         assert label(fake, tmp_path, "--pairs", "p.jsonl").code == 0
+        monkeypatch.setattr("cai.cli.engines.open_engines", no_model)
         other = label(fake, tmp_path, "--pairs", "p.jsonl", "label.orders=one")
+        with open_run(tmp_path / "runs", "label", stage="other", identity={}):
+            held = label(fake, tmp_path, "--pairs", "p.jsonl")
+        assert held.code == 3
     assert other.code == 2
     assert 'orders: "both" in the run, "one" now' in other.err

@@ -136,13 +136,15 @@ class Runner:
             raise InputError(
                 f"this architecture cannot be batched by the transformers engine ({error})", "use --engine vllm"
             ) from error
-        allowed = 1e-3 if alone.dtype == self.model.dtype else 0.1
-        # Of each token, over the vocabulary: single numbers stray further by rounding alone where attention is sharp.
-        error = (alone - truth).pow(2).mean(-1).sqrt().max() / truth.std().clamp_min(1e-6)
-        if not error <= allowed:
-            raise InputError(
-                f"this architecture gives other results when batched (relative error {error:.1e})", "use --engine vllm"
-            )
+        # Of each token, over the vocabulary. Where attention is sharp a few tokens stray by rounding alone, whoever
+        # computes them; what is computed wrongly is wrong by much, or for many.
+        error_T = (alone - truth).pow(2).mean(-1).sqrt() / truth.std().clamp_min(1e-6)
+        most, worst = error_T.quantile(0.9), error_T.max()
+        allowed, stray = (1e-3, 0.05) if alone.dtype == self.model.dtype else (0.1, 0.5)
+        if not (most <= allowed and worst <= stray):
+            error = f"{most:.1e}, at most {worst:.1e}"
+            what = f"this architecture gives other results when batched (relative error {error})"
+            raise InputError(what, "use --engine vllm")
         self.exact = torch.equal(alone, together)
         self.slots.clear()
 
