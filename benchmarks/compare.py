@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.conditions import conditions, write_results
-from cai.cli.compare_job import Given, compare
+from cai.cli.compare_given import Given
+from cai.cli.compare_job import compare
 from cai.cli.table import table_lines
 from cai.config.compare import CompareSettings
 from cai.config.engine import EngineSettings

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.conditions import conditions, write_results
 from benchmarks.grammar_model import grammar_model
-from cai.cli.compare_job import Given
+from cai.cli.compare_given import Given
 from cai.cli.compare_made import labels_by, plan, side_of
 from cai.cli.engines import open_engine
 from cai.cli.table import table_lines

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.rl_table import CELLS, LENGTH_BIAS, NUMBER_OF_ROUNDS, UPDATES, RLSizes
 from benchmarks.training_cells import PLAIN, RED, REPLY_TOKENS, Bench
 from benchmarks.training_table import DATA, PAIRS, TRAININGS
-from cai.cli import label_job, rl_job
+from cai.cli import label_job, label_work, rl_job, rl_work
 from cai.cli.engines import open_engine
-from cai.cli.train import prepare_training, train_job
+from cai.cli.train_job import prepare_training, train_job
 from cai.config.engine import EngineSettings
 from cai.config.label import LabelSettings
 from cai.config.rl import RLSettings
@@ -154,7 +154,7 @@ class RLBench:
         )  # fmt: skip
         print(f"{run}: {steps} steps", flush=True)
         task_of = _judged if cell.pays == "judge" else None
-        rl_job.work(rl_job.prepare(cell.method, settings, self.base), lambda step, steps, metrics: None, task_of)
+        rl_work.work(rl_job.prepare(cell.method, settings, self.base), lambda step, steps, metrics: None, task_of)
 
     def _file(self, name: str, drawn: Sequence[Prompt]) -> Path:
         file = self.base / f"{name}.jsonl"
@@ -216,7 +216,7 @@ class RLBench:
                 "canaries": 0.0, "max_unread": 1.0,
             }
         )  # fmt: skip
-        label_job.work(label_job.prepare(settings, EngineSettings(model=policy), self.base))
+        label_work.work(label_job.prepare(settings, EngineSettings(model=policy), self.base))
         return made
 
 

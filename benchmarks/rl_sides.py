@@ -179,7 +179,8 @@ def update_by_us(shape: Shape, steps: int, cuda: bool) -> Clock:
 
 def whole_step(folder: Path, *, steps: int = 6, prompts: int = 32) -> dict[str, float]:
     """A short `cai train grpo` on the tiny model paid by a reward model; seconds of each phase, and of the rest."""
-    from cai.cli.rl_job import prepare, work
+    from cai.cli.rl_job import prepare
+    from cai.cli.rl_work import work
     from cai.config.rl import RLSettings, Rollout, Update, Watch
 
     reward = random_reward_model(folder / "reward")

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.training_table import DATA, TRAININGS
-from cai.cli import critique_job, label_job
+from cai.cli import critique_job, label_job, label_work
 from cai.cli.engines import open_engine
-from cai.cli.train import prepare_training, train_job
+from cai.cli.train_job import prepare_training, train_job
 from cai.config.critique import CritiqueSettings
 from cai.config.engine import EngineSettings
 from cai.config.label import LabelSettings
@@ -107,7 +107,7 @@ class Bench:
             return made
         judged = {**common, "samples": 2, "judges": (EngineSettings(),), "canaries": 0.0, "max_unread": 1.0}
         policy = EngineSettings(model=str(self.train(entry.policy)))
-        label_job.work(label_job.prepare(LabelSettings.model_validate(judged), policy, self.base))
+        label_work.work(label_job.prepare(LabelSettings.model_validate(judged), policy, self.base))
         return made
 
     def _run(self, name: str, start: str) -> str:

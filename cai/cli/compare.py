@@ -51,7 +51,8 @@ def command(
 
     Writes report.html, report.md and report.json into runs/NAME. Two finished runs are compared without a model.
     """
-    from cai.cli.compare_job import Given, compare
+    from cai.cli.compare_given import Given
+    from cai.cli.compare_job import compare
 
     overrides = [word for word in words if "=" in word]
     names = [word for word in words if "=" not in word]

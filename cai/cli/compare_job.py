@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
+from cai.cli.compare_given import Given
 from cai.cli.terminal import plain
-from cai.config.compare import CompareSettings
-from cai.config.engine import EngineSettings
 from cai.constitution import Constitution, load_constitution
 from cai.errors import InputError, Where
 
@@ -21,19 +17,6 @@ if TYPE_CHECKING:
     from cai.store import Counts
 
 FILES = ("report.html", "report.md", "report.json")
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What the user asked for."""
-
-    names: tuple[str, ...]
-    settings: CompareSettings
-    spec: EngineSettings
-    recipe: Path | None
-    overrides: tuple[str, ...]
-    base: Path
-    data: Path | None = None
 
 
 def compare(given: Given) -> Iterator[str]:
@@ -162,8 +145,3 @@ def write(given: Given, result: Result, paired: Paired | None) -> list[str]:
     for name, text in zip(FILES, texts, strict=True):
         files.write_text(folder / name, text)
     return [f"written to {folder}: {', '.join(FILES)}"]
-
-
-def echo(line: str) -> None:
-    """A line of progress."""
-    typer.echo(plain(line), err=True)

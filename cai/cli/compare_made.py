@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cai.cli.compare_job import Given, echo
+from cai.cli.compare_given import Given, echo
 from cai.cli.critique_job import Job, closing, open_parts, prepare, work_with
 from cai.cli.terminal import one_line, progress_bar
 from cai.config import load_settings

@@ -8,7 +8,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cai.cli.compare_job import Given, echo
+from cai.cli.compare_given import Given, echo
 from cai.cli.critique_job import Job
 from cai.cli.terminal import one_line
 from cai.config import load_settings
@@ -68,7 +68,7 @@ def _scores(loaded: Sequence[Loaded], a: str, b: str, answers: dict[str, dict[st
 
 def train(given: Given, job: Job) -> Path:
     """The policy fine-tuned on the side's own replies; a finished training is taken as it is. Returns its folder."""
-    from cai.cli.train import prepare_training, train_job
+    from cai.cli.train_job import prepare_training, train_job
 
     name = job.settings.run
     model = given.base / name / given.settings.method / "model"

@@ -64,14 +64,15 @@ def command(
     The testbed's oracle knows the truth about every reply, so the tables show what each stage really changed. The same
     command again goes on where it stopped, or shows a finished demo once more.
     """
-    from cai.cli.pipeline import Pipeline
+    from cai.cli.pipeline import steps
+    from cai.cli.pipeline_recipe import Pipeline
     from cai.cli.pipeline_steps import run_steps
     from cai.store.run import run_folder
 
     stages = STAGES[:1] if loop_only else STAGES
     pipeline = Pipeline(_settings(stages, run, limit, seed), None, (*_sizes(limit), *_given(words)), base)
     run_folder(base, run)
-    first, *rest = pipeline.steps()
+    first, *rest = steps(pipeline)
     assert isinstance(first.settings, CritiqueSettings)
     shown = replace(first, go=partial(_loop, first.settings, pipeline.engine_for("tiny"), base), always=True)
     run_steps(pipeline.folder, [shown, *rest])

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from cai.cli.flags import flag
-from cai.cli.label_job import Outcome, prepare, work
+from cai.cli.label_job import prepare
 from cai.cli.label_people import align_with_people
 from cai.cli.label_probe import probe
+from cai.cli.label_work import Outcome, work
 from cai.cli.words import split_words
 from cai.config import load_settings
 from cai.config.engine import EngineSettings

@@ -2,160 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from cai.cli.pipeline_steps import Step, read_by, section_of
+from cai.cli.pipeline_recipe import Pipeline
+from cai.cli.pipeline_steps import Step, read_by
 from cai.cli.rl import RL_METHODS
-from cai.config import load_settings
-from cai.config.base import Settings
-from cai.config.critique import CritiqueSettings
-from cai.config.engine import EngineSettings
-from cai.config.iterate import IterateSettings
 from cai.config.label import LabelSettings
 from cai.config.rl import RLSettings
-from cai.config.run import POLICY_STAGES, RunSettings
-from cai.config.train import TrainSettings
-from cai.errors import InputError, Where
 
 
-@dataclass(frozen=True, slots=True)
-class Pipeline:
-    """A recipe whose stages are read and checked one by one, because later ones load what earlier ones write."""
+def steps(pipeline: Pipeline) -> list[Step]:
+    """Every stage in order; what a stage loads is looked for when it runs, because the one before writes it.
 
-    settings: RunSettings
-    recipe: Path | None
-    overrides: Sequence[str]
-    base: Path
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return self.base / self.settings.run
-
-    def check(self) -> list[tuple[str, Settings]]:
-        """Settings of every stage, before anything runs; raises InputError for a wrong one or an impossible order."""
-        _check_order(self.settings.stages)
-        return [(name, self.section(name)) for name in self.settings.stages]
-
-    def section(self, name: str) -> Settings:
-        """A stage's settings: its own section over what the pipeline says."""
-        run = self.settings
-        common: dict[str, object] = {"run": run.run, "seed": run.seed}
-        if name == "critique":
-            return self._load(CritiqueSettings, name, {**common, "constitution": run.constitution})
-        if name == "label":
-            return self._load(LabelSettings, name, {**common, "constitution": run.constitution})
-        if name in RL_METHODS:
-            return self._load(RLSettings, name, self._rl_inputs(name, common))
-        if name == "iterate":
-            own = {"model": self._start(name), "judge_model": run.model, "constitution": run.constitution}
-            return self._load(IterateSettings, name, {**common, **own})
-        if name == "evaluate":
-            return run
-        return self._load(TrainSettings, name, {**common, "model": self._start(name)})
-
-    def steps(self) -> list[Step]:
-        """Every stage in order; what a stage loads is looked for when it runs, because the one before writes it.
-
-        The table is shown again each time, and rounds look by themselves which of their steps are done.
-        """
-        return [
-            Step(
-                name, settings, partial(self._go, name, settings), always=name in ("iterate", "evaluate"),
-                reads=read_by(settings, self.engine_for(self.settings.model)),
-            )
-            for name, settings in self.check()
-        ]  # fmt: skip
-
-    def models(self) -> dict[str, str]:
-        """Name and folder of every policy the pipeline has made before its table, the base first."""
-        made = {"base": self.settings.model}
-        for name in self._before("evaluate"):
-            if name == "sft" or name in POLICY_STAGES:
-                made[name] = str(self.folder / name / "model")
-        return made
-
-    def _rl_inputs(self, name: str, common: dict[str, object]) -> dict[str, object]:
-        run = self.settings
-        inputs = {**common, "model": self._start(name), "constitution": run.constitution}
-        if "reward" in self._before(name) and name != "spo":
-            inputs["rewards"] = [str(self.folder / "reward")]
-        return inputs
-
-    def _start(self, name: str) -> str:
-        """The model a training starts from: policies from the supervised one, a reward model from the base."""
-        supervised = self.folder / "sft" / "model"
-        return str(supervised) if name in POLICY_STAGES and "sft" in self._before(name) else self.settings.model
-
-    def _before(self, name: str) -> Sequence[str]:
-        """The stages that are done when `name` runs; all of them where it does not."""
-        stages = self.settings.stages
-        return stages[: stages.index(name)] if name in stages else stages  # pyright: ignore[reportArgumentType]
-
-    def _load(self, model: type[Any], name: str, inherited: dict[str, object]) -> Any:
-        return section_of(model, name, self.recipe, self.overrides, inherited)
-
-    def engine_for(self, model: str) -> EngineSettings:
-        """The recipe's engine with another model."""
-        return load_settings(EngineSettings, "engine", self.recipe, self.overrides, {"model": model})
-
-    def _go(self, name: str, settings: Any) -> None:
-        if name == "critique":
-            from cai.cli.critique_job import prepare, work
-
-            work(prepare(settings, self.engine_for(self.settings.model), self.base)).counts.check_errors()
-        elif name == "label":
-            self._label(settings)
-        elif name in RL_METHODS:
-            self._reinforce(name, settings)
-        elif name == "iterate":
-            from cai.cli.rl_rounds import Rounds, work_rounds
-
-            judge = self.engine_for(self.settings.model)
-            work_rounds(Rounds(settings, judge, self.recipe, self.overrides, self.base))
-        elif name == "evaluate":
-            from cai.cli.pipeline_table import evaluate
-
-            evaluate(self)
-        else:
-            from cai.cli.train import prepare_training, train_job
-
-            train_job(prepare_training(name, settings, self.base), self.base)
-
-    def _label(self, settings: LabelSettings) -> None:
-        """The supervised policy draws the replies; the base model judges them, unless the recipe names judges."""
-        from cai.cli.label_job import prepare, work
-
-        supervised = self.folder / "sft" / "model"
-        policy = str(supervised) if "sft" in self._before("label") else self.settings.model
-        judges = settings.judges or (self.engine_for(self.settings.model),)
-        with_judges = settings.model_copy(update={"judges": tuple(judges)})
-        for counts in work(prepare(with_judges, self.engine_for(policy), self.base)).counts:
-            counts.check_errors()
-
-    def _reinforce(self, name: str, settings: RLSettings) -> None:
-        from cai.cli.rl import show_step
-        from cai.cli.rl_job import announce, prepare, work
-
-        job = prepare(name, settings, self.base)
-        announce(job)
-        work(job, show_step)
+    The table is shown again each time, and rounds look by themselves which of their steps are done.
+    """
+    return [
+        Step(
+            name, settings, partial(_go, pipeline, name, settings), always=name in ("iterate", "evaluate"),
+            reads=read_by(settings, pipeline.engine_for(pipeline.settings.model)),
+        )
+        for name, settings in pipeline.check()
+    ]  # fmt: skip
 
 
-def _check_order(stages: Sequence[str]) -> None:
-    """A stage needs what another one writes: it must come after it."""
-    needs = {
-        "sft": "critique",
-        "reward": "label",
-        **dict.fromkeys(("dpo", "ipo", "slic", "orpo", "kto", "sppo"), "label"),
-    }
-    for place, name in enumerate(stages):
-        wanted = needs.get(name)
-        if wanted is not None and wanted not in stages[:place]:
-            raise InputError(f"{name} needs what {wanted} writes", f"put {wanted} before it", Where("run.stages"))
-        if name in stages[:place]:
-            raise InputError(f"{name} is named twice", "name it once", Where("run.stages"))
+def _go(pipeline: Pipeline, name: str, settings: Any) -> None:
+    if name == "critique":
+        from cai.cli.critique_job import prepare, work
+
+        work(prepare(settings, pipeline.engine_for(pipeline.settings.model), pipeline.base)).counts.check_errors()
+    elif name == "label":
+        _label(pipeline, settings)
+    elif name in RL_METHODS:
+        _reinforce(pipeline, name, settings)
+    elif name == "iterate":
+        from cai.cli.rl_rounds import Rounds, work_rounds
+
+        judge = pipeline.engine_for(pipeline.settings.model)
+        work_rounds(Rounds(settings, judge, pipeline.recipe, pipeline.overrides, pipeline.base))
+    elif name == "evaluate":
+        from cai.cli.pipeline_table import evaluate
+
+        evaluate(pipeline)
+    else:
+        from cai.cli.train_job import prepare_training, train_job
+
+        train_job(prepare_training(name, settings, pipeline.base), pipeline.base)
+
+
+def _label(pipeline: Pipeline, settings: LabelSettings) -> None:
+    """The supervised policy draws the replies; the base model judges them, unless the recipe names judges."""
+    from cai.cli.label_job import prepare
+    from cai.cli.label_work import work
+
+    supervised = pipeline.folder / "sft" / "model"
+    policy = str(supervised) if "sft" in pipeline.before("label") else pipeline.settings.model
+    judges = settings.judges or (pipeline.engine_for(pipeline.settings.model),)
+    with_judges = settings.model_copy(update={"judges": tuple(judges)})
+    for counts in work(prepare(with_judges, pipeline.engine_for(policy), pipeline.base)).counts:
+        counts.check_errors()
+
+
+def _reinforce(pipeline: Pipeline, name: str, settings: RLSettings) -> None:
+    from cai.cli.rl_job import announce, prepare
+    from cai.cli.rl_work import work
+    from cai.cli.step_lines import show_rl_step
+
+    job = prepare(name, settings, pipeline.base)
+    announce(job)
+    work(job, show_rl_step)

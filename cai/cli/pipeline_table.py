@@ -15,7 +15,7 @@ from cai.cli.terminal import progress_bar
 from cai.seeds import content_id, seed_for
 
 if TYPE_CHECKING:
-    from cai.cli.pipeline import Pipeline
+    from cai.cli.pipeline_recipe import Pipeline
     from cai.engine.protocol import Engine
     from cai.records import Prompt, Samples
     from cai.store import Run

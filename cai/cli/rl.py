@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from cai.cli.step_lines import show_rl_step
 from cai.cli.terminal import plain
 from cai.config import load_settings
 from cai.config.rl import RLSettings
@@ -32,7 +33,8 @@ def train_rl(
     base: Path,
 ) -> None:
     """Check everything, say what will happen, train; the same command again resumes."""
-    from cai.cli.rl_job import announce, prepare, work
+    from cai.cli.rl_job import announce, prepare
+    from cai.cli.rl_work import work
 
     stop = [] if stop_on is None else [f"rl.watch.stop_on={stop_on}"]
     settings = load_settings(RLSettings, "rl", recipe, [*overrides, *stop], flags)
@@ -42,7 +44,7 @@ def train_rl(
         announce(job)
     if dry_run:
         return
-    reason = work(job, show_step)
+    reason = work(job, show_rl_step)
     if not first:
         return
     for name, path in (("model", "model"), ("curves", "curves.svg"), ("reward against KL", "reward-kl.svg")):
@@ -58,12 +60,3 @@ def _reason(reason: str, folder: Path, settings: RLSettings) -> str:
         return f"stopped: the KL of a reply passed kl.stop_at {settings.kl.stop_at}"
     last = Journal(folder, writes=False).warnings()[-1]
     return f"stopped at step {last['step']} by {last['name']}: {plain(last['message'])}"
-
-
-def show_step(step: int, steps: int, metrics: dict[str, float]) -> None:
-    """One line a step on a terminal that moves; elsewhere a line for about every twentieth of the run."""
-    from cai.cli.train import show_row
-
-    names = ("reward", "kl", "length", "entropy")
-    seconds = sum(value for name, value in metrics.items() if name.startswith("seconds_"))
-    show_row(step, steps, [f"{name} {metrics[name]:.3f}" for name in names if name in metrics], seconds)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,6 @@ import typer
 from cai.cli.prompts import TESTBED
 from cai.cli.rl_prompts import learning_prompts, with_room
 from cai.cli.rl_sources import check_source, needs_judge, split_weight
-from cai.cli.terminal import plain
 from cai.config.engine import EngineSettings
 from cai.config.rl import RLSettings
 from cai.config.train import TrainSettings
@@ -26,12 +24,6 @@ from cai.errors import InputError, Where
 if TYPE_CHECKING:
     from cai.records import Prompt
     from cai.train.loading import Base
-    from cai.train.rl.loop import Task
-    from cai.train.rl.watch import Warned
-
-
-FAR = 0.02
-"""Mean difference of log-probs between engine and trainer from which their rollouts are no longer the policy's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,42 +198,6 @@ def _check_settings(method: str, settings: RLSettings) -> None:
         raise InputError(what, "lower it", Where("rl.update.minibatches"))
 
 
-def work(
-    job: Job, show: Callable[[int, int, dict[str, float]], None], task_of: Callable[[Job, Any], Task] | None = None
-) -> str:
-    """Train, or go on training; returns why it ended. Writes the model, the curves and the card.
-
-    `task_of` makes the task from the job and the judge's engine where a caller has rewards that no setting names.
-    """
-    from cai.cli.rl_build import make_learner, make_task, open_both
-    from cai.store.lock import holding
-    from cai.train.rl.loop import Loop
-    from cai.train.rl.outcome import agree, finish
-
-    first = os.environ.get("RANK", "0") == "0"
-    job.folder.mkdir(parents=True, exist_ok=True)
-    with holding(job.folder.parent) if first else nullcontext():
-        agree(job.folder, job.identity)
-        with open_both(job) as (policy, judge):
-            learner = make_learner(job)
-            loop = Loop(learner, policy, (task_of or make_task)(job, judge), job.settings, job.folder)
-            reason = loop.go(_Told(job.settings, show if first else None).step, _tell if first else lambda warned: None)
-        if first:
-            facts = {"method": job.method, "ended": reason, "constitution": job.constitution.sha, **_facts(job)}
-            finish(job.folder, learner, job.base.tokenizer, job.settings, facts)
-    return reason
-
-
-def _facts(job: Job) -> dict[str, Any]:
-    return {
-        "from": job.settings.model,
-        "fingerprint": job.base.files.fingerprint,
-        "rewards": {"the judge's comparisons": 1.0} if job.compares else dict(job.sources),
-        "held out": job.held_out,
-        "prompts": len(job.prompts),
-    }
-
-
 def announce(job: Job) -> None:
     """Say what is about to happen, in a few lines."""
     rewards = ", ".join(f"{name} x {weight:g}" for name, weight in job.sources) or "the judge's comparisons"
@@ -250,28 +206,3 @@ def announce(job: Job) -> None:
         typer.echo(f"{job.left_out:,} prompts are left out: they leave no room for {room}", err=True)
     typer.echo(f"{job.method}: {len(job.prompts):,} prompts, {job.settings.steps} steps, paid by {rewards}", err=True)
     typer.echo(f"watched on {len(job.watch_prompts)} held-out prompts by {job.held_out}", err=True)
-
-
-@dataclass(slots=True)
-class _Told:
-    """Shows every step in one process, and what the first rollout says of engine and trainer."""
-
-    settings: RLSettings
-    show: Callable[[int, int, dict[str, float]], None] | None
-    parity: bool = False
-
-    def step(self, step: int, metrics: dict[str, float]) -> None:
-        if self.show is None:
-            return
-        if not self.parity:
-            far = metrics["parity_mean"] > FAR and self.settings.rollout.correction == "none"
-            remedy = "; weigh it with rollout.correction=truncated, or use the trainer's precision" if far else ""
-            gap = f"{metrics['parity_mean']:.1e} on average, {metrics['parity_max']:.1e} at most"
-            typer.echo(f"first rollout: log-probs of engine and trainer differ by {gap}{remedy}", err=True)
-            self.parity = True
-        self.show(step, self.settings.steps, metrics)
-
-
-def _tell(warned: Warned) -> None:
-    """A sign of reward hacking, as it is seen."""
-    typer.echo(plain(f"warning: step {warned.step}, {warned.name}: {warned.message}"), err=True)

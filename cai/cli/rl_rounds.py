@@ -189,7 +189,8 @@ def _prompts(rounds: Rounds, wanted: int) -> Sequence[Prompt]:
 
 
 def _label(rounds: Rounds, number: int, settings: LabelSettings) -> None:
-    from cai.cli.label_job import prepare, work
+    from cai.cli.label_job import prepare
+    from cai.cli.label_work import work
 
     judges = settings.judges or (rounds.engine,)
     policy = rounds.engine.model_copy(update={"model": rounds.policy(number - 1)})
@@ -199,7 +200,7 @@ def _label(rounds: Rounds, number: int, settings: LabelSettings) -> None:
 
 
 def _reward(rounds: Rounds, number: int, settings: TrainSettings) -> None:
-    from cai.cli.train import prepare_training, train_job
+    from cai.cli.train_job import prepare_training, train_job
     from cai.train.rl.replay import write_replay
 
     earlier = [rounds.round(n) / "pairs.parquet" for n in range(1, number)]
@@ -210,12 +211,13 @@ def _reward(rounds: Rounds, number: int, settings: TrainSettings) -> None:
 
 
 def _learn(rounds: Rounds, number: int, settings: RLSettings) -> None:
-    from cai.cli.rl import show_step
-    from cai.cli.rl_job import announce, prepare, work
+    from cai.cli.rl_job import announce, prepare
+    from cai.cli.rl_work import work
+    from cai.cli.step_lines import show_rl_step
 
     job = prepare(rounds.settings.method, settings, rounds.folder)
     announce(job)
-    work(job, show_step)
+    work(job, show_rl_step)
 
 
 def _publish(model: Path, target: Path) -> None:

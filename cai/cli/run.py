@@ -31,7 +31,8 @@ def command(
 
     Stages and their order stand in the recipe's `run:` section, each stage's own settings in the section of its name.
     """
-    from cai.cli.pipeline import Pipeline
+    from cai.cli.pipeline import steps
+    from cai.cli.pipeline_recipe import Pipeline
     from cai.cli.pipeline_steps import run_steps
     from cai.store.run import run_folder
 
@@ -46,5 +47,5 @@ def command(
             changed = section.model_dump(exclude_defaults=True, mode="json")
             typer.echo(plain(f"{name}: {changed}"))
         return
-    run_steps(pipeline.folder, pipeline.steps())
+    run_steps(pipeline.folder, steps(pipeline))
     typer.echo(f"written to {pipeline.folder}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,8 @@ import typer
 
 from cai.cli.flags import flag
 from cai.cli.rl import RL_METHODS, train_rl
-from cai.cli.terminal import duration, plain, title
+from cai.cli.terminal import plain
+from cai.cli.train_job import first_process, prepare_training, train_job
 from cai.cli.words import split_words
 from cai.config import load_settings
 from cai.config.rl import RLSettings, Watch
@@ -84,7 +84,7 @@ def command(
     settings = load_settings(TrainSettings, "train", recipe, overrides, flags)
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     job = prepare_training(method, settings, base)
-    if _first_process():
+    if first_process():
         for line in _plan(job):
             typer.echo(plain(line))
     if not dry_run:
@@ -109,62 +109,7 @@ def _with_section(override: str, section: str) -> str:
     return override if override.partition("=")[0].startswith(f"{section}.") else f"{section}.{override}"
 
 
-def prepare_training(method: str, settings: TrainSettings, base: Path) -> Job:
-    """Everything checked that can be checked before any weights load. Raises `InputError`."""
-    from cai.store.run import run_folder
-    from cai.train.loading import open_base
-    from cai.train.methods import METHODS as TABLE
-    from cai.train.plan import make_plan
-    from cai.train.prepare import prepare
-    from cai.train.run import Job
-
-    chosen = TABLE[method]
-    run = run_folder(base, settings.run or ("critique" if chosen.kind == "sft" else "label"))
-    opened = open_base(settings)
-    prepared = prepare(chosen, settings, opened, run)
-    plan = make_plan(chosen, settings, opened, prepared, int(os.environ.get("WORLD_SIZE", "1")))
-    return Job(chosen, settings, opened, prepared, plan, run / method)
-
-
 def _plan(job: Job) -> list[str]:
     from cai.train.plan import plan_lines
 
     return plan_lines(job.method, job.settings, job.base, job.prepared, job.plan)
-
-
-def train_job(job: Job, base: Path) -> None:
-    """Hold the run while training; under `accelerate launch` the first process holds it for all."""
-    from contextlib import nullcontext
-
-    from cai.store.lock import holding
-    from cai.train.run import train
-
-    run = job.folder.parent
-    run.mkdir(parents=True, exist_ok=True)
-    with holding(run) if _first_process() else nullcontext():
-        final = train(job, show_step)
-    if _first_process():
-        typer.echo(f"model: {final}")
-        typer.echo(f"curves: {job.folder / 'curves.svg'}")
-
-
-def _first_process() -> bool:
-    return os.environ.get("RANK", "0") == "0"
-
-
-def show_step(step: int, steps: int, row: dict[str, float]) -> None:
-    """Loss, accuracy, margin and speed of a step."""
-    parts = [f"loss {row['loss']:.4f}"]
-    parts += [f"{name} {row[name]:.3f}" for name in ("accuracy", "margin") if name in row]
-    show_row(step, steps, [*parts, f"{row['tokens_per_second']:,} tokens/s"], row["seconds"])
-
-
-def show_row(step: int, steps: int, parts: list[str], seconds: float) -> None:
-    """One moving line on a terminal; elsewhere a line for about every twentieth of the run."""
-    moving = sys.stderr.isatty()
-    if not moving and step % max(1, steps // 20) and step != steps:
-        return
-    text = " · ".join([f"{title()}step {step:,}/{steps:,}", *parts, f"{duration((steps - step) * seconds)} left"])
-    end = "\n" if not moving or step == steps else ""
-    sys.stderr.write((f"\r\x1b[2K{text}" if moving else text) + end)
-    sys.stderr.flush()

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from cai.evaluate.suite import Answer, Gap, Metric, Suite
 from cai.measures.contrast import Contrast, contrast, corrected, finite, mean_of
-from cai.measures.intervals import mean_interval
+from cai.measures.intervals import Estimate, mean_interval
 from cai.records import Record
 
 FEW = 5
@@ -52,40 +52,31 @@ def _score(suite: Suite, metric: Metric, attack: str, answers: Sequence[Answer],
         return None
     # A metric that does not apply to an item is None too; only what should have been read counts as unread.
     mean = mean_of([value for _, value in kept], [a.cluster for a, _ in kept], seed, least=metric.least)
-    worst = _worst(metric, kept)
-    return Score(
-        suite=suite.name,
-        metric=metric.name,
-        attack=attack,
-        about=metric.about,
-        value=mean.value,
-        low=finite(mean.low),
-        high=finite(mean.high),
-        n=mean.n,
-        clusters=mean.clusters,
-        unread=sum(metric.name in a.unread or not _read(a) for a in asked),
-        worst_category=worst[0],
-        worst_value=worst[1],
-        worst_n=worst[2],
-    )
+    category, value, n = _worst(metric, kept)
+    unread = sum(metric.name in a.unread or not _read(a) for a in asked)
+    score = _figure(suite, metric, attack, mean, unread)
+    return score.model_copy(update={"worst_category": category, "worst_value": value, "worst_n": n})
 
 
 def _gap(suite: Suite, gap: Gap, attack: str, answers: Sequence[Answer], seed: int) -> Score | None:
     by_question = _gaps(gap, answers)
     if not by_question:
         return None
-    mean = mean_interval(list(by_question.values()), seed=seed)
+    return _figure(suite, gap, attack, mean_interval(list(by_question.values()), seed=seed), 0)
+
+
+def _figure(suite: Suite, measured: Metric | Gap, attack: str, mean: Estimate, unread: int) -> Score:
     return Score(
         suite=suite.name,
-        metric=gap.name,
+        metric=measured.name,
         attack=attack,
-        about=gap.about,
+        about=measured.about,
         value=mean.value,
         low=finite(mean.low),
         high=finite(mean.high),
         n=mean.n,
         clusters=mean.clusters,
-        unread=0,
+        unread=unread,
     )
 
 

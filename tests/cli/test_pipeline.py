@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cai.cli.pipeline import Pipeline
+from cai.cli.pipeline import steps
+from cai.cli.pipeline_recipe import Pipeline
 from cai.cli.pipeline_steps import Step, StepFailed, run_steps
 from cai.config import Settings, load_settings
 from cai.config.iterate import IterateSettings
@@ -88,20 +89,20 @@ def test_a_stage_starts_from_what_was_made_before_it_and_an_edited_constitution_
     constitution.write_text("name: own\nprinciples: [Be kind.]\n")
     stages = ["label", "grpo", "critique", "sft", "reward", "evaluate", "dpo"]
 
-    def steps() -> dict[str, Step]:
+    def now() -> dict[str, Step]:
         settings = RunSettings.model_validate({"run": "p", "stages": stages, "constitution": str(constitution)})
         pipeline = Pipeline(settings, None, (), tmp_path)
         assert list(pipeline.models()) == ["base", "grpo", "sft"]
-        return {step.name: step for step in pipeline.steps()}
+        return {step.name: step for step in steps(pipeline)}
 
-    made = steps()
+    made = now()
     grpo, dpo = made["grpo"].settings, made["dpo"].settings
     assert isinstance(grpo, RLSettings)
     assert isinstance(dpo, TrainSettings)
     assert (grpo.model, grpo.rewards) == ("tiny", ["wins"])
     assert dpo.model == str(tmp_path / "p/sft/model")
     constitution.write_text("name: own\nprinciples: [Be cruel.]\n")
-    assert [name for name, step in steps().items() if step.reads != made[name].reads] == [
+    assert [name for name, step in now().items() if step.reads != made[name].reads] == [
         "label", "grpo", "critique", "evaluate"
     ]  # fmt: skip
 

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.compare_truth import SIX
 from benchmarks.grammar_model import grammar_model
-from cai.cli.compare_job import Given
+from cai.cli.compare_given import Given
 from cai.cli.compare_made import make_with, plan
 from cai.compare.assemble import DRAFTS
 from cai.compare.controls import without

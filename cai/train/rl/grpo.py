@@ -12,7 +12,7 @@ from cai.config.rl import RLSettings
 from cai.train.rl.advantages import group_advantages, kl_estimate
 from cai.train.rl.experience import Experience
 from cai.train.rl.losses import clipped_policy, sequence_ratio, token_ratio
-from cai.train.rl.methods import Compares, Loss, Scored
+from cai.train.rl.method import Compares, Loss, Scored
 
 
 class GRPO:

@@ -9,7 +9,7 @@ from cai.config.rl import RLSettings
 from cai.train.dpo import dpo_loss
 from cai.train.preferences import PairScores
 from cai.train.rl.experience import Experience
-from cai.train.rl.methods import Compares, Loss, Scored
+from cai.train.rl.method import Compares, Loss, Scored
 
 
 class OnlineDPO:

@@ -12,7 +12,7 @@ from cai.train.processes import processes
 from cai.train.rl.advantages import gae, kl_estimate, place_at_end, whiten
 from cai.train.rl.experience import Experience
 from cai.train.rl.losses import clipped_policy, clipped_value, token_ratio
-from cai.train.rl.methods import Compares, Loss, Scored
+from cai.train.rl.method import Compares, Loss, Scored
 
 
 class PPO:

@@ -8,7 +8,7 @@ from cai.config.rl import RLSettings
 from cai.train.rl.advantages import kl_estimate, rloo_advantages
 from cai.train.rl.experience import Experience
 from cai.train.rl.losses import clipped_policy
-from cai.train.rl.methods import Compares, Loss, Scored
+from cai.train.rl.method import Compares, Loss, Scored
 
 
 class RLOO:

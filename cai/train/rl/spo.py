@@ -8,7 +8,7 @@ from __future__ import annotations
 from cai.train.rl.advantages import spo_advantages
 from cai.train.rl.experience import Experience
 from cai.train.rl.grpo import GRPO
-from cai.train.rl.methods import Compares
+from cai.train.rl.method import Compares
 
 
 class SPO(GRPO):

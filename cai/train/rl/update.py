@@ -20,7 +20,7 @@ from cai.errors import CaiError
 from cai.seeds import seed_for
 from cai.train.batches import Attention
 from cai.train.rl.experience import Experience, rows_of, unpack
-from cai.train.rl.methods import Method, Scored
+from cai.train.rl.method import Method, Scored
 from cai.train.rl.policy import Reference
 
 
