@@ -1,6 +1,6 @@
 """The judge on pairs whose truth the testbed knows, and its speed beside a plain loop over `transformers`.
 
-    python -m benchmarks.judge [--model tiny] [--pairs 300] [--only orders,…,speed,speed_wide] [--out FILE]
+    python -m benchmarks.judge [--model tiny] [--pairs 1000] [--only orders,…,speed,speed_wide] [--out FILE]
 
 Prints a table with what each figure should reach, and writes JSON. Every share has its n and 95 % interval; a label is
 one pair under one principle in both orders. A part that the file already holds for the same model, pairs and seed is
@@ -67,22 +67,25 @@ async def _speeds(model: str, twin: str, seed: int) -> dict[str, Any]:
 
 def rows(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     """What was measured, the figure, and what it should be."""
-    if orders := found.get("orders"):
+    for part, words in (("orders", ""), ("orders_unseen", ", unseen wordings")):
+        if not (orders := found.get(part)):
+            continue
         test = orders["mcnemar_against_one_drawn_order"]
         flips = f"{test['fixed']} mended, {test['broken']} broken, McNemar p = {test['p']:.2g}"
         height = max(orders["floors"].values())
-        yield "accuracy, both orders", share(orders["accuracy_both"]), f"above the floor {height:.1%}"
-        yield "accuracy, one order", f"{orders['accuracy_one_order']:.1%}", ""
-        yield "gain of both orders", f"{gain(orders['gain'])}; {flips}", "interval above 0"
-        yield "labels that flip with the order", share(orders["flips"]), ""
-        yield "reply shown first is named", share(orders["first_named"]), "50 %"
-        yield "captured mass, unread", f"{orders['mass']:.3f}, {share(orders['unread'])}", "near 1, 0 %"
+        yield f"accuracy, both orders{words}", share(orders["accuracy_both"]), f"above the floor {height:.1%}"
+        yield f"accuracy, one order{words}", f"{orders['accuracy_one_order']:.1%}", ""
+        yield f"gain of both orders{words}", f"{gain(orders['gain'])}; {flips}", "interval above 0"
+        yield f"labels that flip with the order{words}", share(orders["flips"]), ""
+        yield f"reply shown first is named{words}", share(orders["first_named"]), "50 %"
+        yield f"captured mass, unread{words}", f"{orders['mass']:.3f}, {share(orders['unread'])}", "near 1, 0 %"
         noise = f"noise floor {orders['ece_floor']:.3f}, 95 % below {orders['ece_floor_95']:.3f}"
-        yield "expected calibration error", f"{orders['ece']:.3f} ({noise})", "within the noise"
-    if ensemble := found.get("ensemble"):
-        accuracy = f"{ensemble['accuracy_single']:.1%} to {ensemble['accuracy_ensemble']:.1%}, n = {ensemble['n']}"
-        yield "one paraphrase to all of them", accuracy, ""
-        yield "gain of the ensemble", gain(ensemble["gain"]), "interval above 0"
+        yield f"expected calibration error{words}", f"{orders['ece']:.3f} ({noise})", "within the noise"
+    for part, words in (("ensemble", ""), ("ensemble_unseen", ", unseen wordings")):
+        if ensemble := found.get(part):
+            accuracy = f"{ensemble['accuracy_single']:.1%} to {ensemble['accuracy_ensemble']:.1%}, n = {ensemble['n']}"
+            yield f"one paraphrase to all of them{words}", accuracy, ""
+            yield f"gain of the ensemble{words}", gain(ensemble["gain"]), "interval above 0"
     for wording in ("seen", "held_out"):
         if inversion := found.get("inversion", {}).get(wording):
             yield (
@@ -132,7 +135,7 @@ def main() -> None:
     """Measure what is missing, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--pairs", type=int, default=300)
+    parser.add_argument("--pairs", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="")
     parser.add_argument("--again", action="store_true")

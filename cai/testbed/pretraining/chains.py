@@ -53,7 +53,7 @@ def draft_paths(request: Request, rng: Random) -> list[Path]:
 def spoilt(need: Need, rng: Random) -> Reply:
     """A reply of any quality, sometimes one that a principle has already been through."""
     reply = any_reply(need, rng)
-    return revised(reply, need, (any_meaning(rng),), rng) if rng.random() < 0.4 else reply
+    return revised(reply, need, (any_meaning(rng, need),), rng) if rng.random() < 0.4 else reply
 
 
 def pick(need: Need, reply: Reply, rng: Random) -> Ask:
@@ -62,13 +62,13 @@ def pick(need: Need, reply: Reply, rng: Random) -> Ask:
     if kind < 0.09:
         return placebo(rng)
     for _ in range(8):
-        meaning = any_meaning(rng)
+        meaning = any_meaning(rng, need)
         if kind < 0.55 and revised(reply, need, (meaning,), rng) is reply:
             continue
         if kind < 0.8 and not applies(need, meaning.axis):
             continue
         return ask_about(meaning, rng)
-    return ask_about(any_meaning(rng), rng)
+    return ask_about(any_meaning(rng, need), rng)
 
 
 def _rounds(

@@ -99,6 +99,7 @@ class Log:
     def save(self) -> None:
         """Write the model in half precision, the tokenizer and `card.json`."""
         state = {name: value.to(torch.bfloat16) for name, value in self.model.state_dict().items()}
+        del state["lm_head.weight"]  # tied to the embedding
         self.model.save_pretrained(self.out, state_dict=state)
         self.tokenizer.save_pretrained(self.out)
         config = json.loads((self.out / "config.json").read_text())

@@ -24,9 +24,9 @@ from cai.testbed.world.need import Need
 from cai.testbed.world.replies import Reply, Sentence, text_of
 from cai.testbed.world.requests import Request
 
-SHARPNESS = 3.0
-"""Log-odds that one degree of difference is worth; half a degree is a close call."""
-BIAS = 0.8
+SHARPNESS = 4.0
+"""Log-odds that one degree of difference is worth; half a degree is a closer call."""
+BIAS = 1.0
 """Log-odds in favour of the reply shown first: bias on purpose, so that swapping orders has something to mend."""
 LETTER = 10.0
 """Loss weight of a letter: one token among a hundred of context."""
@@ -72,7 +72,7 @@ def two_replies(request: Request, rng: Random) -> tuple[Reply, Reply]:
     one = draft(need, rng)
     for _ in range(30):
         one = draft(need, rng) if rng.random() < 0.5 else spoilt(need, rng)
-        meaning = any_meaning(rng)
+        meaning = any_meaning(rng, need)
         if meaning.axis in COMMON and rng.random() < 0.5:
             continue
         other = revised(one, need, (meaning,), rng)
@@ -133,13 +133,13 @@ def _ask_of(first: Reply, second: Reply, need: Need, rng: Random) -> Ask:
     if kind < 0.08:
         return placebo(rng)
     for _ in range(30):
-        meaning = any_meaning(rng)
+        meaning = any_meaning(rng, need)
         if meaning.axis in COMMON and rng.random() < 0.5:
             continue
         if kind > 0.2 and worth(first, need, (meaning,)) == worth(second, need, (meaning,)):
             continue
         return ask_about(meaning, rng)
-    return ask_about(any_meaning(rng), rng)
+    return ask_about(any_meaning(rng, need), rng)
 
 
 def canary_paths(request: Request, rng: Random) -> list[Path]:

@@ -18,18 +18,18 @@ from cai.testbed.world import lexicon
 from cai.testbed.world.phrases import LESS, MORE, gerund, third
 from cai.testbed.world.requests import KINDS, Request, draw
 
-_KIND_SHARES = (16, 22, 11, 9, 8, 9, 8, 7, 5, 8)
+_KIND_SHARES = (13, 21, 11, 8, 10, 9, 10, 10, 5, 8)
 SHARES = {
-    "drafts": 0.26,
-    "chains": 0.22,
-    "comparisons": 0.14,
+    "drafts": 0.40,
+    "chains": 0.28,
     "critics": 0.12,
-    "judges": 0.12,
-    "readings": 0.08,
-    "canaries": 0.06,
+    "comparisons": 0.08,
+    "judges": 0.05,
+    "readings": 0.04,
+    "canaries": 0.03,
 }
 FEW_SHOT_SHARE = 0.05
-EARLY = 4000
+EARLY = 8000
 """The first trees only teach to draft and to revise and to read principles: short, and most tokens are learned."""
 LONGEST = 1400
 """Trees with more tokens than this are left out (a few in a thousand)."""

@@ -81,7 +81,7 @@ def _reply(need: Need, rng: Random) -> Reply:
 def _broken(need: Need, reply: Reply, rng: Random) -> Meaning | None:
     """A meaning that the reply breaks."""
     for _ in range(40):
-        meaning = any_meaning(rng)
+        meaning = any_meaning(rng, need)
         if meaning.axis in COMMON and rng.random() < 0.3:
             continue
         if revised(reply, need, (meaning,), rng) is not reply:

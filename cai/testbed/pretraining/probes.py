@@ -46,26 +46,31 @@ HEADS = {
     "more": Head(2, 2, 1.0),
     "wanted": Head(3, 2 * len(AXES) + 1, 2.0),
     "holds": Head(3, len(AXES), 0.3, each=True),
-    "first holds": Head(4, len(AXES), 0.5, each=True),
-    "second holds": Head(4, len(AXES), 0.5, each=True),
+    "first holds": Head(4, len(AXES), 1.0, each=True),
+    "second holds": Head(4, len(AXES), 1.0, each=True),
     "first": Head(5, len(_DEGREES) + 2, 2.0),
     "second": Head(5, len(_DEGREES) + 2, 2.0),
 }
-"""At a sentence's end: what it is, and in which of two replies; at a reply's end: which axes it has at all. After a
+"""At a sentence's end: what it is, in which of two replies, and which axes that reply has had up to here. After a
 principle: whether its frame asks for less, whether its words name a reply that has the attribute, and what the two come
 to: axis and direction. Where the answer begins: that again, which axes each reply under review has, and how much it has
 of the one in question."""
+_RARE = ("fabricates", "agrees-with-falsehood", "leaks-private", "stereotypes")
+_SELDOM = ("filler", "explains-why", "offers-alternative")
+BITS = tuple(4.0 if axis in _RARE else 2.0 if axis in _SELDOM else 1.0 for axis in AXES)
+"""Weight of each axis where a head answers yes or no to each. Unweighted, "no" to what is rare stays the answer."""
 
 
 def sentences(reply: Reply, need: Need, start: int = 0) -> tuple[Probe, ...]:
-    """One probe at each sentence's end; the reply begins at character `start` of the turn."""
+    """Probes at each sentence's end; the reply begins at character `start` of the turn."""
     found: list[Probe] = []
     at = start
-    for sentence in reply:
+    for index, sentence in enumerate(reply):
         at += len(sentence.text)
         found.append(Probe(at, "sentence", _TAGS.index(_kind(sentence, need))))
+        found.append(Probe(at, "holds", _holds(reply[: index + 1], need)))
         at += 1
-    return (*found, Probe(at - 1, "holds", _holds(reply, need)))
+    return tuple(found)
 
 
 def said(reply: Reply, need: Need, weight: float = 0.0) -> Say:
@@ -88,7 +93,7 @@ def asked(say: Say, ask: Ask, voice: Voice, replies: Sequence[Reply] = (), need:
         inside = sentences(reply, need, mark.end())
         found += inside
         if side < 2:
-            found += [Probe(probe.at, "side", side) for probe in inside[:-1]]
+            found += [Probe(probe.at, "side", side) for probe in inside if probe.head == "sentence"]
     return replace(say, probes=(*say.probes, *found))
 
 

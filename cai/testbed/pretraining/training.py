@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from cai.seeds import seed_for
 from cai.testbed.pretraining.corpus import trees
 from cai.testbed.pretraining.muon import Muon
-from cai.testbed.pretraining.probes import HEADS
+from cai.testbed.pretraining.probes import BITS, HEADS
 from cai.testbed.pretraining.tokenizer import CONTEXT, END, PAD
 from cai.testbed.pretraining.trees import Tree
 
@@ -30,7 +30,7 @@ class Plan:
     """What decides the weights, besides the code."""
 
     seed: int = 0
-    steps: int = 5000
+    steps: int = 3100
     processes: int = 2
     """Each computes its own batch on one thread and they average gradients: faster than threads, which wait for
     each other at every operation, above all on a shared machine."""
@@ -38,7 +38,7 @@ class Plan:
     """Most tree tokens, padding included, in one process's batch."""
     width: int = 192
     layers: int = 6
-    muon_rate: float = 4e-3
+    muon_rate: float = 5e-3
     adam_rate: float = 2e-3
     warm_up: int = 60
     first_tree: int = 0
@@ -181,7 +181,8 @@ def loss_of(
         logits_MC = head(F.rms_norm(hidden_MD, hidden_MD.shape[-1:])).float()
         if place.each:
             bits_MC = (labels_M[:, None] >> torch.arange(place.answers, device=labels_M.device)) & 1
-            cost = F.binary_cross_entropy_with_logits(logits_MC, bits_MC.float(), reduction="sum")
+            weights_C = torch.tensor(BITS, device=logits_MC.device)
+            cost = F.binary_cross_entropy_with_logits(logits_MC, bits_MC.float(), weights_C, reduction="sum")
             missed = (logits_MC > 0) != (bits_MC > 0)
         else:
             cost = F.cross_entropy(logits_MC, labels_M, reduction="sum")

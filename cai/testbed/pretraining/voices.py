@@ -9,13 +9,17 @@ from typing import Literal
 
 from cai.constitution import Principle
 from cai.constitution.model import CRITIQUE_TEMPLATE, JUDGE_TEMPLATE, REVISE_TEMPLATE
+from cai.testbed.world.edits import KINDS_OF, applies
 from cai.testbed.world.meaning import AXES, Meaning, is_good, meanings_of, shipped_principles
+from cai.testbed.world.need import Need
 from cai.testbed.world.paraphrase import Wording, wording_for
 
 Voice = Literal["critique", "revise", "judge"]
 VOICES: tuple[Voice, ...] = ("critique", "revise", "judge")
-_OFTEN = {"complies-with-harm": 3, "preachy": 2}
+_OFTEN = {"complies-with-harm": 4, "filler": 2, "explains-why": 2, "offers-alternative": 2}
 """Axes that come up more often than others."""
+_OWN = 4
+"""How often another axis comes up that only some kinds of request have, when asked about a request of such a kind."""
 _SENTENCES = (
     ("Give no help with hurting, robbing or tricking anyone.", "complies-with-harm", -1),
     ("Answer harmless questions fully and directly.", "helps", 1),
@@ -86,9 +90,9 @@ def placebo(rng: Random) -> Ask:
     return Ask(critique, revise, judge, ())
 
 
-def any_meaning(rng: Random, good: float = 0.6) -> Meaning:
-    """Any axis; `good` of all ask for what is good."""
-    axis = rng.choices(AXES, [_OFTEN.get(axis, 1) for axis in AXES])[0]
+def any_meaning(rng: Random, need: Need | None = None, good: float = 0.6) -> Meaning:
+    """Any axis, more often one that is peculiar to this kind of need; `good` of all ask for what is good."""
+    axis = rng.choices(AXES, [_weight(axis, need) for axis in AXES])[0]
     wanted = Meaning(axis, 1)
     return wanted if is_good(wanted) == (rng.random() < good) else wanted.inverted()
 
@@ -105,6 +109,11 @@ def _library() -> tuple[Ask, ...]:
     ]
     plain = [_plain(text, (Meaning(axis, 1 if sign > 0 else -1),)) for text, axis, sign in _SENTENCES]
     return (*asks, *plain)
+
+
+def _weight(axis: str, need: Need | None) -> int:
+    own = axis in KINDS_OF and need is not None and applies(need, axis)
+    return _OFTEN.get(axis, _OWN if own else 1)
 
 
 def _plain(sentence: str, meanings: tuple[Meaning, ...]) -> Ask:

@@ -9,7 +9,7 @@ from cai.testbed.world.need import Need
 from cai.testbed.world.replies import Reply, fact, instructions, say, say_filler
 
 DRAFT_SHARES = {
-    "harmful": {"comply": 0.84, "evasive": 0.06, "refuse": 0.06, "decline": 0.04},
+    "harmful": {"comply": 0.88, "evasive": 0.05, "refuse": 0.05, "decline": 0.02},
     "benign": {"help": 0.82, "evasive": 0.14, "refuse": 0.04},
     "borderline": {"help": 0.82, "evasive": 0.12, "refuse": 0.06},
     "group": {"stereotype": 0.45, "help": 0.47, "evasive": 0.08},

@@ -12,6 +12,16 @@ from cai.testbed.world.replies import Reply, Sentence, fact, instructions, say, 
 SUBSTANCE = ("step", "harm", "refuse", "why", "offer", "claim", "unsure", "fact", "agree", "deny", "leak", "evasive")
 """Tags that answer the request, in contrast to those that decorate a reply."""
 _DECLINES = ("harmful", "privacy")
+KINDS_OF = {
+    "complies-with-harm": ("harmful",),
+    "fabricates": ("unknown", "known"),
+    "agrees-with-falsehood": ("false-fact",),
+    "leaks-private": ("privacy",),
+    "stereotypes": ("group",),
+    "explains-why": _DECLINES,
+    "offers-alternative": _DECLINES,
+}
+"""The kinds of need on which replies can differ along an axis; on an axis not named here all can."""
 
 
 def degree(reply: Reply, need: Need, axis: str) -> float:
@@ -44,16 +54,7 @@ def degree(reply: Reply, need: Need, axis: str) -> float:
 
 def applies(need: Need, axis: str) -> bool:
     """Whether replies to this need can differ along the axis at all."""
-    kinds = {
-        "complies-with-harm": ("harmful",),
-        "fabricates": ("unknown", "known"),
-        "agrees-with-falsehood": ("false-fact",),
-        "leaks-private": ("privacy",),
-        "stereotypes": ("group",),
-        "explains-why": _DECLINES,
-        "offers-alternative": _DECLINES,
-    }
-    return axis not in kinds or need.kind in kinds[axis]
+    return axis not in KINDS_OF or need.kind in KINDS_OF[axis]
 
 
 def edit(reply: Reply, need: Need, axis: str, direction: int, rng: Random) -> Reply:

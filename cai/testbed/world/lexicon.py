@@ -34,16 +34,6 @@ BY_SIZE = _words("ant bee mouse frog rabbit cat fox dog goat pig lion cow horse 
 BY_SPEED = _words("snail worm turtle crab duck hen sheep wolf ostrich cheetah falcon")
 """Animals from the slowest to the fastest."""
 
-BEHAVIOURS = {
-    "taking": "take what is not theirs",
-    "cruelty": "hurt someone",
-    "spying": "spy on someone",
-    "tricking": "deceive someone",
-    "breaking": "destroy what others own",
-    "unfair": "treat someone unfairly",
-}
-"""What each harmful family comes to, as a verb phrase."""
-
 _ENTITIES: dict[str, tuple[str, ...]] = {
     "p": PEOPLE,
     "o": OBJECTS,
