@@ -22,7 +22,8 @@ principles:
 
 def behave(number: int, content: dict[str, Any]) -> dict[str, Any]:
     """A verdict where two replies are shown, else a reply; `m-contrary` prefers the other one."""
-    text = str(content["messages"][-1]["content"])
+    said = [str(message["content"]) for message in content["messages"]]
+    text = next((one for one in said if "<conversation " in one), said[-1])
     if "<conversation " not in text:
         return answer("word " * Random(content["seed"]).randint(1, 9))
     return verdict(content, text)

@@ -46,7 +46,7 @@ class FakeServer:
         self.headers: list[dict[str, str]] = []
         self.connections: list[asyncio.StreamWriter] = []
         self.answered: Counter[str] = Counter()
-        """How often the last message of each conversation was answered in full."""
+        """How often each conversation, its messages line by line, was answered in full."""
         self.base_url = ""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -57,17 +57,18 @@ class FakeServer:
                 lines = head.decode().split("\r\n")[1:-2]
                 headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
                 content = json.loads(await reader.readexactly(int(headers.get("content-length", "0"))) or b"{}")
+                number = len(self.asked)
                 self.asked.append(content)
                 self.headers.append(headers)
                 await asyncio.sleep(SERVICE_SECONDS)
-                if not await self._respond(writer, content):
+                if not await self._respond(writer, number, content):
                     break
         writer.close()
 
-    async def _respond(self, writer: asyncio.StreamWriter, content: dict[str, Any]) -> bool:
-        behaviour = self._behave(len(self.asked) - 1, content)
+    async def _respond(self, writer: asyncio.StreamWriter, number: int, content: dict[str, Any]) -> bool:
+        behaviour = self._behave(number, content)
         if isinstance(behaviour, dict):
-            self.answered[content["messages"][-1]["content"]] += 1
+            self.answered["\n".join(message["content"] for message in content["messages"])] += 1
             return await send(writer, 200, json.dumps(behaviour))
         error = json.dumps({"error": {"message": "later", "type": "x", "code": None}})
         body = json.dumps(answer("late"))
@@ -95,7 +96,7 @@ class FakeServer:
                 for letter in body:
                     writer.write(letter.encode())
                     await writer.drain()
-                    await asyncio.sleep(0.02)
+                    await asyncio.sleep(0.2)  # longer in all than any timeout of a test
             case "truncated":
                 writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body[:40]}".encode())
                 await writer.drain()
