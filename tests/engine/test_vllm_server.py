@@ -132,7 +132,7 @@ def test_a_server_that_is_killed_in_mid_run_costs_no_record(port: int, tmp_path:
 
 def check_labels(port: int, folder: Path) -> None:
     """The judge through the server gives the probabilities of the embedded engine, from log-probs of option tokens."""
-    more = ("--critique", "r", "--limit", "10", "label.canaries=0")
+    more = ("--critique", "r", "label.canaries=0")
     served = cai_here(*words("label", port, *more, "-r", "served"), cwd=folder)
     assert served.code == 0, served.err
     embedded = cai_here("label", *more, "-m", "tiny", "-r", "embedded", cwd=folder)
