@@ -249,7 +249,7 @@ def test_completions_send_the_ids_of_the_template(model_folder: Callable[[str], 
     async def run() -> tuple[Any, ...]:
         async with running(lambda n, c: "error-500") as fake:
 
-            async def respond(writer: asyncio.StreamWriter, content: dict[str, Any]) -> bool:
+            async def respond(writer: asyncio.StreamWriter, number: int, content: dict[str, Any]) -> bool:
                 import json
 
                 from tests.engine.fake_server import send
