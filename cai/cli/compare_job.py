@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import gc
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,10 +75,23 @@ def _finished_runs(given: Given) -> list[str]:
     if given.settings.depth != "data":
         what = f"depth {given.settings.depth} needs constitutions, not finished runs"
         raise InputError(what, "name the constitutions' files", Where("--depth"))
-    sides = read_sides(given.base, given.names)
-    paired = with_drafts(pair(sides))
-    result = assemble(sides, paired=paired, seed=given.settings.seed)
-    return [*lines_of(result), *write(given, result, paired)]
+    with _collector_at_rest():
+        sides = read_sides(given.base, given.names)
+        paired = with_drafts(pair(sides))
+        result = assemble(sides, paired=paired, seed=given.settings.seed)
+        return [*lines_of(result), *write(given, result, paired)]
+
+
+@contextmanager
+def _collector_at_rest() -> Generator[None]:
+    """All records live to the end and hold no cycles: looking through them again and again took a third of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _texts(given: Given, constitutions: Sequence[Constitution]) -> list[str]:
