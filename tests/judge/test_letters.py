@@ -162,7 +162,8 @@ def test_letters_are_their_spellings(both: Both) -> None:
 def test_numbers_up_to_ten(both: Both) -> None:
     scores = asyncio.run(both.engine.option_logprobs(QUESTION, score.NUMBERS))
     by_hand = [enumerated(both, both.engine.encode(QUESTION), number) for number in score.NUMBERS]
-    assert scores.logprobs == pytest.approx(by_hand, rel=2e-4)
+    # Two tokens far down the tail of a sharp random model: 3e-3 was seen once; a wrong spelling is off by whole nats.
+    assert scores.logprobs == pytest.approx(by_hand, rel=5e-3)
     overlap = both.engine.count_tokens(QUESTION, "10") > both.engine.count_tokens(QUESTION, "1")
     ones, tens = spellings(both, "1"), spellings(both, "10")
     assert overlap == all(any(ten[: len(one)] == one for one in ones) for ten in tens)
