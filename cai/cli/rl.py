@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import typer
 
 from cai.cli.step_lines import show_rl_step
 from cai.cli.terminal import plain
+from cai.cli.train_job import first_process
 from cai.config import load_settings
 from cai.config.rl import RLSettings
 from cai.errors import CaiError
@@ -39,7 +39,7 @@ def train_rl(
     stop = [] if stop_on is None else [f"rl.watch.stop_on={stop_on}"]
     settings = load_settings(RLSettings, "rl", recipe, [*overrides, *stop], flags)
     job = prepare(method, settings, base)
-    first = os.environ.get("RANK", "0") == "0"
+    first = first_process()
     if first:
         announce(job)
     if dry_run:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import typer
 
 from cai.cli.rl_job import Job
 from cai.cli.terminal import plain
+from cai.cli.train_job import first_process
 from cai.config.rl import RLSettings
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def work(
     from cai.train.rl.loop import Loop
     from cai.train.rl.outcome import agree, finish
 
-    first = os.environ.get("RANK", "0") == "0"
+    first = first_process()
     job.folder.mkdir(parents=True, exist_ok=True)
     with holding(job.folder.parent) if first else nullcontext():
         agree(job.folder, job.identity)
