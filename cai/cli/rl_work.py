@@ -31,13 +31,16 @@ def work(
     """
     from cai.cli.rl_build import make_learner, make_task, open_both
     from cai.store.lock import holding
+    from cai.train.processes import processes
     from cai.train.rl.loop import Loop
     from cai.train.rl.outcome import agree, finish
 
     first = first_process()
     job.folder.mkdir(parents=True, exist_ok=True)
     with holding(job.folder.parent) if first else nullcontext():
-        agree(job.folder, job.identity)
+        if first:
+            agree(job.folder, job.identity)
+        processes().wait_for_everyone()
         with open_both(job) as (policy, judge):
             learner = make_learner(job)
             loop = Loop(learner, policy, (task_of or make_task)(job, judge), job.settings, job.folder)

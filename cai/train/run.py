@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset
 from transformers import EarlyStoppingCallback, PrinterCallback
 from transformers.utils import logging as transformers_logging
@@ -37,11 +39,11 @@ from cai.train.progress import MetricsLog, Show, StopAtStep, read_metrics, stop_
 from cai.train.reference import compute_reference, read_reference, token_sha, write_reference
 from cai.train.reward import RewardModelTrainer, RewardObjective
 from cai.train.rewarding import MEAN, STD, length_bias, raw_rewards
-from cai.train.scoring import attach_logprobs, attach_rewards, bare, first_batch_agrees
+from cai.train.scoring import attach_logprobs, attach_rewards, first_batch_agrees
 from cai.train.sft import SupervisedTrainer
+from cai.train.tokens import Tokenised
 
-IDENTITY = "identity.json"
-MODEL = "model"
+IDENTITY, MODEL, ADAPTER = "identity.json", "model", "adapter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,17 +223,20 @@ def frozen_reference(job: Job, model: Any, collate: Collator) -> torch.Tensor:
 def finish(job: Job, trainer: Any, folder: Path, final: Path) -> None:
     """Write the model (an adapter merged into its base), the curves and the card; the model's name appears last."""
     accelerator = trainer.accelerator
+    # What a sharded model computes, and its whole weights, need every process; the rest is the first one's.
+    extra = normalisation(job, trainer) if job.method.kind == "reward" else {}
     state_dict = accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
     if not accelerator.is_main_process:
         accelerator.wait_for_everyone()
         return
     model = accelerator.unwrap_model(trainer.model)
-    extra = dict[str, Any]()
     if hasattr(model, "merge_and_unload"):
-        model.save_pretrained(folder / "adapter", state_dict=state_dict)
-        model, state_dict = model.merge_and_unload(), None
+        model.save_pretrained(folder / ADAPTER, state_dict=state_dict)
+        adapted = model if state_dict is None else load_adapted(job, folder / ADAPTER)
+        model, state_dict = adapted.merge_and_unload(), None
     if job.method.kind == "reward":
-        extra = normalise(job, bare(model), trainer.data_collator)
+        setattr(model.config, MEAN, extra["reward_mean"])
+        setattr(model.config, STD, extra["reward_std"])
     partial = final.with_name(f".{final.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.save_pretrained(partial, state_dict=state_dict)
@@ -247,14 +252,35 @@ def finish(job: Job, trainer: Any, folder: Path, final: Path) -> None:
     accelerator.wait_for_everyone()
 
 
-def normalise(job: Job, model: Any, collate: Collator) -> dict[str, Any]:
-    """Store mean and deviation of the training replies' rewards in the config; report length bias on held-out ones."""
-    prepared, size = job.prepared, 2 * job.settings.micro_batch
-    reward_S = raw_rewards(model, prepared.items[: prepared.train], collate.pad, collate.attention, size)
-    mean, std = reward_S.mean().item(), max(reward_S.std().item(), 1e-6)
-    setattr(model.config, MEAN, mean)
-    setattr(model.config, STD, std)
-    held = prepared.items[prepared.train :] or prepared.items
-    held_S = raw_rewards(model, held, collate.pad, collate.attention, size)
-    length_S = torch.tensor([len(reply) for item in held for reply in item.group.replies])
-    return {"reward_mean": mean, "reward_std": std, "length_bias": length_bias(held_S, length_S)}
+def load_adapted(job: Job, adapter: Path) -> Any:
+    """The base with a saved adapter, whole in this process: a sharded one cannot be merged by one process alone."""
+    from peft import PeftModel
+
+    settings = job.settings
+    reward = job.method.kind == "reward"
+    base = load_reward_model(job.base, settings, settings.seed) if reward else load_policy(job.base, settings)
+    return PeftModel.from_pretrained(base, adapter)
+
+
+def normalisation(job: Job, trainer: Any) -> dict[str, float]:
+    """Mean and deviation of the training replies' rewards, and the length bias on held-out ones."""
+    prepared = job.prepared
+    reward_S = rewards_of(trainer, prepared.items[: prepared.train], job.settings)
+    held = prepared.items[prepared.train :]
+    held_S = rewards_of(trainer, held, job.settings) if held else reward_S
+    length_S = torch.tensor([len(reply) for item in held or prepared.items for reply in item.group.replies])
+    return {
+        "reward_mean": reward_S.mean().item(),
+        "reward_std": max(reward_S.std().item(), 1e-6),
+        "length_bias": length_bias(held_S, length_S),
+    }
+
+
+def rewards_of(trainer: Any, items: Sequence[Tokenised], settings: TrainSettings) -> torch.Tensor:
+    """Raw rewards [replies in order of items]; every process makes as many calls, as a sharded model must."""
+    size, collate = 2 * settings.micro_batch, trainer.data_collator
+    chunks = [items[i : i + size] for i in range(0, len(items), size)]
+    with trainer.accelerator.split_between_processes(list(range(len(chunks))), apply_padding=True) as mine:
+        found = [(n, raw_rewards(trainer.model, chunks[n], collate.pad, collate.attention, size)) for n in mine]
+    table = dict(gather_object(found))
+    return torch.cat([table[n] for n in range(len(chunks))])

@@ -16,8 +16,15 @@ REINFORCED = ("ppo", "grpo", "rloo", "spo", "online-dpo")
 STEPS = 2
 
 
+LORA = "-lora"
+"""Ends the name of a method that trains an adapter; its run has the name's other half."""
+
+
 def words(method: str, folder: str, runs: str, micro: int) -> list[str]:
     """The command line of one training; every step is the same, however many processes share it."""
+    if method.endswith(LORA):
+        plain = words(method.removesuffix(LORA), folder, f"{runs}{LORA}", micro)
+        return [*plain, "lora_rank=4", "learning_rate=0.01"]
     common = ["train", method, "-m", f"{folder}/model", "-r", "a", "--in", runs]
     if method in REINFORCED:
         more = [f"steps={STEPS}", "limit=8", "rollout.prompts_per_step=4", "rollout.replies=2", "rollout.max_tokens=6"]

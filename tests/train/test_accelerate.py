@@ -14,13 +14,14 @@ import torch
 from safetensors.torch import load_file
 
 from tests.train.conftest import pair_rows, sft_rows, tiny_model, tiny_tokenizer, write_rows
-from tests.train.every_method import REINFORCED, STEPS, SUPERVISED
+from tests.train.every_method import LORA, REINFORCED, STEPS, SUPERVISED
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 DDP = ["--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
 FSDP2 = ["--config_file", str(ROOT / "runs" / "fsdp2.accelerate.yaml"), "--mixed_precision", "no"]
 """The settings that ship, but for the format: what is compared is computed in float32."""
+ADAPTED = (f"sft{LORA}", f"reward{LORA}")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def trained(folder: Path, name: str, launcher: list[str], module: str, methods: 
 
 @pytest.fixture(scope="module")
 def one(folder: Path) -> Path:
-    return trained(folder, "one", [], "tests.train.every_method", (*SUPERVISED, *REINFORCED))
+    return trained(folder, "one", [], "tests.train.every_method", (*SUPERVISED, *REINFORCED, *ADAPTED))
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def two(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def sharded(folder: Path) -> Path:
-    return trained(folder, "sharded", FSDP2, "tests.train.every_sharded", SUPERVISED)
+    return trained(folder, "sharded", FSDP2, "tests.train.every_sharded", (*SUPERVISED, *ADAPTED))
 
 
 def test_no_method_is_left_out() -> None:
@@ -96,14 +97,22 @@ def test_two_processes_take_the_reinforcement_steps_of_one(one: Path, two: Path,
         torch.testing.assert_close(theirs[name], value, atol=1e-5, rtol=1e-3, msg=f"{method} {name}")
 
 
-@pytest.mark.parametrize("method", SUPERVISED)
+@pytest.mark.parametrize("method", [*SUPERVISED, *ADAPTED])
 def test_two_sharded_processes_have_the_losses_of_one_and_leave_whole_weights(
     one: Path, sharded: Path, method: str
 ) -> None:
+    runs = one, sharded
+    if method.endswith(LORA):
+        runs = [place.parent.with_name(f"{place.parent.name}{LORA}") / place.name for place in runs]
+    alone, together = (place / method.removesuffix(LORA) for place in runs)
     for name in ("loss", "grad_norm"):
-        assert logged(sharded / method, name) == pytest.approx(logged(one / method, name), rel=2e-4)
-    plain, whole = (load_file(place / method / "model" / "model.safetensors") for place in (one, sharded))
+        assert logged(together, name) == pytest.approx(logged(alone, name), rel=2e-4)
+    plain, whole = (load_file(place / "model" / "model.safetensors") for place in (alone, together))
     # A head tied to the embeddings is written once by one process and twice after sharding.
     assert whole.keys() - plain.keys() <= {"lm_head.weight"}
     for name, weight in plain.items():
         torch.testing.assert_close(whole[name], weight, atol=2e-5, rtol=1e-3)
+    if method.startswith("reward"):
+        found = [json.loads((place / "result.json").read_text()) for place in (alone, together)]
+        for name in ("reward_mean", "reward_std", "length_bias"):
+            assert found[1][name] == pytest.approx(found[0][name], rel=1e-3, abs=1e-4)
