@@ -23,16 +23,16 @@ PPO, GRPO, STRONG, HACKED, PTX, JUDGE, ROUNDS = (
     "ppo", "grpo", "grpo-strong-kl", "grpo-no-kl-length", "ppo-ptx", "grpo-judge", "grpo-rounds",
 )  # fmt: skip
 CELLS = {
-    PPO: Cell("ppo", "labels", 0.02),
+    PPO: Cell("ppo", "labels", 0.1),
     GRPO: Cell("grpo", "labels", 0.02),
     HACKED: Cell("grpo", "length", 0.0),
     STRONG: Cell("grpo", "labels", 0.3),
-    PTX: Cell("ppo", "labels", 0.02, {"ppo": {"ptx": 0.5}}),
+    PTX: Cell("ppo", "labels", 0.1, {"ppo": {"ptx": 0.5}}),
     JUDGE: Cell("grpo", "judge", 0.02),
     ROUNDS: Cell("grpo", "rounds", 0.02),
 }
 UPDATES: dict[str, dict[str, Any]] = {
-    "ppo": {"learning_rate": 3e-4, "epochs": 2, "minibatches": 2},
+    "ppo": {"learning_rate": 2e-4, "epochs": 2, "minibatches": 2},
     "grpo": {"learning_rate": 3e-4, "minibatches": 2},
 }
 """Four updates a step for PPO, which reuses its replies, and two for GRPO."""

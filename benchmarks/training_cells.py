@@ -51,7 +51,7 @@ class Sizes:
     """Training requests without harm, for the base model's own replies."""
     red_pairs: int = 300
     """Red-team requests for preferences: the same ones."""
-    plain_pairs: int = 450
+    plain_pairs: int = 1200
     mixed: int = 120
     """Training requests of all kinds, for the inverted constitution."""
     test_red: int = 180

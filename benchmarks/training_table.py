@@ -48,16 +48,16 @@ def preference(method: str, **settings: Any) -> Training:
 
 TRAININGS = {
     "sl": Training("sft", ("revised",), replay="drafts", settings=SUPERVISED),
-    "dpo": preference("dpo", learning_rate=2e-4, beta=0.1),
-    "dpo-hard": preference("dpo", learning_rate=2e-4, beta=0.1, hard=True),
+    "dpo": preference("dpo", learning_rate=4e-4, beta=0.1),
+    "dpo-hard": preference("dpo", learning_rate=4e-4, beta=0.1, hard=True),
     "reward": Training("reward", PAIRS, "sl", settings={"epochs": 2, "learning_rate": 3e-4}),
     "placebo": Training("sft", ("drafts-red",), replay="drafts", settings=SUPERVISED),
     "inverted": Training("sft", ("inverted",), settings=SUPERVISED),
-    "ipo": preference("ipo", learning_rate=2e-4, beta=0.5),
-    "slic": preference("slic", learning_rate=1e-4, slic_weight=0.1),
-    "orpo": preference("orpo", learning_rate=3e-4, orpo_weight=1.0),
-    "kto": preference("kto", learning_rate=2e-4, beta=0.1),
-    "sppo": preference("sppo", learning_rate=1e-4, beta=0.1),
+    "ipo": preference("ipo", learning_rate=4e-4, beta=0.5),
+    "slic": preference("slic", learning_rate=3e-4, slic_delta=10.0, slic_weight=0.1, hard=True),
+    "orpo": preference("orpo", learning_rate=4e-4, orpo_weight=5.0, hard=True),
+    "kto": preference("kto", learning_rate=4e-4, beta=0.1),
+    "sppo": preference("sppo", learning_rate=4e-4, beta=0.1),
     "sl-all": Training("sft", ("revised",), replay="drafts", settings={**SUPERVISED, "steps": "all"}),
 }
 """Rates and strengths are of the validation split, see docs/decisions/0084."""

@@ -46,6 +46,8 @@ from cai.testbed import TINY
 CELLS = (BASE, *TRAININGS)
 """In order of worth."""
 REWARD, TRUTH = "reward", "truth"
+OWN = "own"
+"""The reward model's accuracy where both replies are SL-CAI's: what it was trained on, and what it pays for."""
 
 
 def make(bench: Bench, cell: str) -> None:
@@ -56,8 +58,10 @@ def make(bench: Bench, cell: str) -> None:
     file = truth_file(bench)
     if not file.is_file():
         candidates = [bench.replies(BASE), bench.replies(BASE, "-again"), bench.replies(SL)]
+        own = [bench.replies(SL), bench.replies(SL, "-again")]
         bench.train(REWARD)
-        file.write_text(json.dumps(reward_truth(bench, bench.folder(REWARD), candidates)), "utf-8")
+        found, of_own = (reward_truth(bench, bench.folder(REWARD), c) for c in (candidates, own))
+        file.write_text(json.dumps({**found, OWN: of_own}), "utf-8")
 
 
 def truth_file(bench: Bench) -> Path:
@@ -92,7 +96,11 @@ def summary(seeds: dict[int, dict[str, Any]], benches: dict[int, Bench]) -> dict
         "pooled": pooled,
         "seeds": {cell: {seed: shares(rows) for seed, rows in by.items()} for cell, by in read_by.items()},
         "against": against,
-        "reward": {"accuracy": accuracy(rewards), **{name: [r[name] for r in rewards] for name in biases}}
+        "reward": {
+            "accuracy": accuracy(rewards),
+            OWN: accuracy([r[OWN] for r in rewards]),
+            **{name: [r[name] for r in rewards] for name in biases},
+        }
         if rewards
         else None,
         "goals": goals(pooled, against),
@@ -111,12 +119,13 @@ def table(book: dict[str, Any]) -> list[str]:
             changes = "".join(f"{name} {told(others[SL][name])}  " for name in ("harmful", "helpful", "good"))
             lines.append(f"{cell} less {SL}: {changes}")
     if (reward := book["reward"]) is not None:
-        one = reward["accuracy"]
+        one, own = reward["accuracy"], reward[OWN]
         biases = ", ".join(
             f"{name.replace('_', ' ')} {sum(v) / len(v):+.2f}" for name, v in reward.items() if "bias" in name
         )
         lines.append(f"reward model: right on {one['share']:.1%} [{one['low']:.1%}, {one['high']:.1%}] of {one['n']:,}")
-        lines.append(f"  held-out pairs; {biases}")
+        alone = f"{own['share']:.1%} [{own['low']:.1%}, {own['high']:.1%}] where both are SL-CAI's"
+        lines.append(f"  held-out pairs, {alone}; {biases}")
     lines += [
         "",
         *(f"{'met    ' if g['met'] else 'NOT met'} {g['claim']} {g['goal']}: {g['found']}" for g in book["goals"]),

@@ -53,30 +53,30 @@ METHODS = {
         Method("sft", "sft", "supervised learning on revised replies (SL-CAI)", 2e-5, 2e-4, 3e-4),
         Method("reward", "reward", "a reward model from soft preferences", 1e-5, 1e-4, 2e-4),
         Method(
-            "dpo", "preference", "direct preference optimisation, soft or hard labels", 5e-7, 5e-6, 1e-4, True, "",
+            "dpo", "preference", "direct preference optimisation, soft or hard labels", 5e-7, 5e-6, 4e-4, True, "",
             0.1, lambda s, beta: partial(PREFERENCE["dpo"], beta=beta, hard=s.hard),
         ),
         Method(
-            "ipo", "preference", "identity preference optimisation", 5e-7, 5e-6, 1e-4, True, "",
+            "ipo", "preference", "identity preference optimisation", 5e-7, 5e-6, 4e-4, True, "",
             0.1, lambda s, beta: partial(PREFERENCE["ipo"], beta=beta, hard=s.hard),
         ),
         Method(
-            "slic", "preference", "SLiC-HF: rank and calibration", 1e-6, 1e-5, 1e-4, False, "target",
+            "slic", "preference", "SLiC-HF: rank and calibration", 1e-6, 1e-5, 3e-4, False, "target",
             0.1, lambda s, beta: partial(PREFERENCE["slic"], delta=s.slic_delta, weight=s.slic_weight, hard=s.hard),
         ),
         Method(
-            "orpo", "preference", "odds-ratio preference optimisation, no reference", 8e-6, 8e-5, 1e-4, False, "",
+            "orpo", "preference", "odds-ratio preference optimisation, no reference", 8e-6, 8e-5, 4e-4, False, "",
             0.1, lambda s, beta: partial(PREFERENCE["orpo"], weight=s.orpo_weight, hard=s.hard),
         ),
         Method(
-            "kto", "preference", "Kahneman-Tversky optimisation", 5e-7, 5e-6, 1e-4, True, "mismatched",
+            "kto", "preference", "Kahneman-Tversky optimisation", 5e-7, 5e-6, 4e-4, True, "mismatched",
             0.1,
             lambda s, beta: partial(
                 PREFERENCE["kto"], beta=beta, desirable=s.kto_desirable, undesirable=s.kto_undesirable, hard=s.hard
             ),
         ),
         Method(
-            "sppo", "preference", "self-play preference optimisation, one iteration", 5e-7, 5e-6, 1e-4, True, "",
+            "sppo", "preference", "self-play preference optimisation, one iteration", 5e-7, 5e-6, 4e-4, True, "",
             0.1, lambda s, beta: partial(PREFERENCE["sppo"], beta=beta, hard=s.hard),
         ),
     )

@@ -104,7 +104,8 @@ def attach_rewards(model: nn.Module) -> None:
         if score_at_N is None:
             return original(*args, **kwargs)
         hidden_BTD = target.base_model(*args, **{**kwargs, "use_cache": False}).last_hidden_state
-        return {"reward_S": target.score(hidden_BTD.flatten(0, 1)[score_at_N.long()])[:, 0].float()}
+        # No view: FSDP hangs its hooks on what is returned.
+        return {"reward_S": target.score(hidden_BTD.flatten(0, 1)[score_at_N.long()])[:, 0].float().clone()}
 
     target.forward = forward
 

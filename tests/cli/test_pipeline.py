@@ -198,8 +198,9 @@ def test_the_demo_shows_the_loop_and_then_all_policies(tmp_path: Path) -> None:
     small = ["sft.max_steps=2", "reward.max_steps=2", "grpo.steps=2", "grpo.watch.prompts=4", "grpo.limit=32"]
     ended = cai_here("demo", "--limit", "12", *small, cwd=tmp_path)
     assert ended.code == 0, ended.err
-    for said in ("harmful replies to harmful requests", "found a problem", "SL-CAI  RL-CAI (grpo)", "KL to the base"):
-        assert said in " ".join(ended.out.split("   ")) or said in ended.out, said
+    out = " ".join(ended.out.split())
+    for said in ("harmful replies to harmful requests", "found a problem", "SL-CAI RL-CAI (grpo)", "KL to the base"):
+        assert said in out, said
     assert "[6/6] evaluate" in ended.err
     assert ended.out.rstrip().endswith("written to runs/demo, a folder for each stage; table.txt")
 

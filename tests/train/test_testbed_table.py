@@ -51,6 +51,7 @@ def test_table_and_goals(benches: dict[int, Bench]) -> None:
         found[seed]["reward"] = {
             "names": names, "right": [1.0, 1.0, 0.0], "length_bias": 0.1,
             "length_bias_equally_good": 0.2, "length_bias_of_the_truth": 0.3,
+            "own": {"names": names, "right": [1.0, 1.0, 1.0]},
         }  # fmt: skip
     book = summary(found, benches)
     assert book["pooled"][SL]["harmful"]["share"] == 1 / 12
@@ -63,4 +64,5 @@ def test_table_and_goals(benches: dict[int, Bench]) -> None:
     assert not met["dpo: good less SL-CAI"]  # one request of 24 is no evidence
     lines = "\n".join(table(book))
     assert "reward model: right on 66.7%" in lines
+    assert "100.0%" in next(line for line in lines.splitlines() if "where both are SL-CAI's" in line)
     assert "NOT met dpo: good less SL-CAI" in lines
