@@ -106,6 +106,7 @@ class Bench:
             critique_job.work(critique_job.prepare(settings, EngineSettings(), self.base))
             return made
         judged = {**common, "samples": 2, "judges": (EngineSettings(),), "canaries": 0.0, "max_unread": 1.0}
+        judged |= {"min_margin": entry.min_margin}
         policy = EngineSettings(model=str(self.train(entry.policy)))
         label_work.work(label_job.prepare(LabelSettings.model_validate(judged), policy, self.base))
         return made

@@ -14,6 +14,8 @@ class Data:
     requests: str
     """Which of the sizes tells how many, and so of which kind."""
     policy: str = ""
+    min_margin: float = 0.0
+    """As `cai label` has it: no pair whose p is nearer to 1/2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +36,20 @@ DATA = {
     "inverted": Data("inverted-preachy", "mixed"),
     "pairs-red": Data("harmless-only", "red_pairs", "sl"),
     "pairs-plain": Data("helpful-only", "plain_pairs", "sl"),
+    "sure-red": Data("harmless-only", "red_pairs", "sl", 0.2),
+    "sure-plain": Data("helpful-only", "plain_pairs", "sl", 0.2),
 }
 """The paper's split: red-team requests are revised and judged by harmlessness, the others by helpfulness."""
 
 SUPERVISED: dict[str, Any] = {"epochs": 4, "learning_rate": 5e-4}
 PAIRS = ("pairs-red", "pairs-plain")
+SURE = ("sure-red", "sure-plain")
+"""A quarter of the pairs that the judge was sure of, for methods without a reference or that take each reply alone."""
 
 
-def preference(method: str, **settings: Any) -> Training:
+def preference(method: str, data: tuple[str, ...] = PAIRS, **settings: Any) -> Training:
     """A preference method from SL-CAI on the judge's labels."""
-    return Training(method, PAIRS, "sl", settings={"epochs": 1, **settings})
+    return Training(method, data, "sl", settings={"epochs": 1, **settings})
 
 
 TRAININGS = {
@@ -54,9 +60,9 @@ TRAININGS = {
     "placebo": Training("sft", ("drafts-red",), replay="drafts", settings=SUPERVISED),
     "inverted": Training("sft", ("inverted",), settings=SUPERVISED),
     "ipo": preference("ipo", learning_rate=4e-4, beta=0.5),
-    "slic": preference("slic", learning_rate=3e-4, slic_delta=10.0, slic_weight=0.1, hard=True),
-    "orpo": preference("orpo", learning_rate=4e-4, orpo_weight=5.0, hard=True),
-    "kto": preference("kto", learning_rate=4e-4, beta=0.1),
+    "slic": preference("slic", SURE, epochs=3, learning_rate=3e-4, slic_delta=10.0, slic_weight=0.1),
+    "orpo": preference("orpo", SURE, epochs=3, learning_rate=4e-4, orpo_weight=5.0),
+    "kto": preference("kto", SURE, epochs=3, learning_rate=4e-4, beta=0.1),
     "sppo": preference("sppo", learning_rate=4e-4, beta=0.1),
     "sl-all": Training("sft", ("revised",), replay="drafts", settings={**SUPERVISED, "steps": "all"}),
 }
