@@ -1,11 +1,11 @@
 """What Ray adds: chains on one and two actors, beside one and two plain processes with the same engines.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.ray_chains [--prompts 128]
+    OMP_NUM_THREADS=1 python -m benchmarks.ray_chains [--model 3M] [--prompts 128]
 
-Two-round chains with spread reply lengths on the 3M random model in vLLM, journal on disk. One actor is compared with
+Two-round chains with spread reply lengths on a random model in vLLM, journal on disk. One actor is compared with
 an engine in this process; two actors, asked by one driver with one journal, with two processes that have half of the
 prompts each. Beside each way stands what the simulation of `benchmarks.simulation` gives for the same calls, with the
-step costs fitted there; where there are fewer cores than engines, its engines share them.
+step costs fitted there if they are of this model; where there are fewer cores than engines, its engines share them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from benchmarks.conditions import allowed, conditions, tree_seconds, write_results
+from benchmarks.conditions import allowed, conditions, tree_seconds, write_part
 from benchmarks.fleet import EngineShape, Fleet, StepCost
 from benchmarks.fleet_chains import Call
 from benchmarks.fleet_run import simulate
@@ -34,7 +34,6 @@ from cai.engine.protocol import Completion, Engine, Sampling, Turn
 from cai.records import Prompt
 from cai.store import open_run
 
-MODEL = "3M"
 COSTS = Path(__file__).parent / "results" / "simulation.json"
 
 
@@ -66,13 +65,13 @@ class Ran:
     chains_per_second: float
     cached_share: float
     simulated_seconds: float | None
-    """None where no step costs were fitted on this machine, or nobody kept the calls."""
+    """None where no step costs of this model were fitted, or nobody kept the calls."""
 
 
-def spec(kind: Any, actors: int = 1) -> EngineSettings:
+def spec(model: str, kind: Any, actors: int = 1) -> EngineSettings:
     return EngineSettings(
         kind=kind,
-        model=str(random_model(MODEL, WORK)),
+        model=str(random_model(model, WORK)),
         context_length=2048,
         vllm=VllmSettings(kv_cache_gib=1.0),
         # Where this process may use one core only, two actors share it, as two plain processes do.
@@ -80,9 +79,9 @@ def spec(kind: Any, actors: int = 1) -> EngineSettings:
     )
 
 
-async def stage(engine: Any, asked: list[Prompt]) -> tuple[float, float, list[list[Call]]]:
+async def stage(model: str, engine: Any, asked: list[Prompt]) -> tuple[float, float, list[list[Call]]]:
     """Seconds of the stage over these prompts, the cached share of prompt tokens, and every chain's calls."""
-    spread, plan = Spread(engine), plan_of(MODEL, 0)
+    spread, plan = Spread(engine), plan_of(model, 0)
     played = cast(Engine, spread)
     parts = Parts(played, played, played)
     with (
@@ -96,40 +95,41 @@ async def stage(engine: Any, asked: list[Prompt]) -> tuple[float, float, list[li
     return seconds, counts.usage.cached_tokens / counts.usage.prompt_tokens, calls_of(spread)
 
 
-def simulated(chains: list[list[Call]], engines: int) -> float | None:
+def simulated(model: str, chains: list[list[Call]], engines: int) -> float | None:
     """Seconds of these chains on so many engines, by the costs that `benchmarks.simulation` fitted."""
-    if not COSTS.is_file():
+    fitted = json.loads(COSTS.read_text(encoding="utf-8")) if COSTS.is_file() else {}
+    if fitted.get("model") != model:
         return None
-    cost = StepCost(**json.loads(COSTS.read_text(encoding="utf-8"))["cost"])
+    cost = StepCost(**fitted["cost"])
     shape = EngineShape(cost, seats=256, kv_tokens=10**6, block=BLOCK, prefill_tokens=2048)
     in_flight = -(-len(chains) // engines)
     return simulate(Fleet(engines, shape, in_flight), chains).seconds * max(1.0, engines / len(allowed()))
 
 
-def measured(name: str, settings: EngineSettings, count: int) -> Ran:
+def measured(model: str, name: str, settings: EngineSettings, count: int) -> Ran:
     """Open, warm up on other prompts, run, close."""
     from cai.cli.engines import open_engine
 
     async def go() -> tuple[float, float, float, list[list[Call]]]:
         engine = open_engine(settings)
         try:
-            await stage(engine, shares(count + 16)[count:])
+            await stage(model, engine, shares(count + 16)[count:])
             cpu = tree_seconds()
-            seconds, cached, chains = await stage(engine, shares(count))
+            seconds, cached, chains = await stage(model, engine, shares(count))
             return seconds, tree_seconds() - cpu, cached, chains
         finally:
             await engine.close()
 
     seconds, cpu, cached, chains = asyncio.run(go())
-    foreseen = simulated(chains, settings.ray.actors if settings.kind == "ray" else 1)
+    foreseen = simulated(model, chains, settings.ray.actors if settings.kind == "ray" else 1)
     return shown(Ran(name, seconds, cpu, count / seconds, cached, foreseen))
 
 
-def two_processes(count: int) -> Ran:
+def two_processes(model: str, count: int) -> Ran:
     """Two processes with half of the prompts each, begun together; the time of the slower one."""
     from benchmarks.simulation import run_processes
 
-    told = run_processes(2, count)
+    told = run_processes(model, 2, count)
     seconds = max(one["seconds"] for one in told)
     cached = sum(one["cached_tokens"] for one in told) / sum(one["prompt_tokens"] for one in told)
     cpu = sum(one["cpu_seconds"] for one in told)
@@ -147,24 +147,25 @@ def shown(ran: Ran) -> Ran:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="3M", choices=("3M", "100M"))
     parser.add_argument("--prompts", type=int, default=128)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "ray-chains.json")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     WORK.mkdir(exist_ok=True)
-    began = conditions()
+    began, model = conditions(), args.model
     results = [
-        measured("in this process", spec("vllm"), args.prompts),
-        measured("one actor", spec("ray"), args.prompts),
-        two_processes(args.prompts),
-        measured("two actors", spec("ray", actors=2), args.prompts),
+        measured(model, "in this process", spec(model, "vllm"), args.prompts),
+        measured(model, "one actor", spec(model, "ray"), args.prompts),
+        two_processes(model, args.prompts),
+        measured(model, "two actors", spec(model, "ray", actors=2), args.prompts),
     ]
     for plain, actors in ((results[0], results[1]), (results[2], results[3])):
         ratio = actors.seconds / plain.seconds
         met = "met" if ratio <= 1.1 else "NOT met"
         by_cpu = f"{actors.cpu_seconds / plain.cpu_seconds:.2f}x the processor time"
         print(f"{actors.name}: {ratio:.2f}x the time of {plain.name} ({by_cpu})   goal <= 1.1 {met}")
-    write_results(args.out, began, {"model": MODEL, "prompts": args.prompts, "results": [asdict(r) for r in results]})
+    write_part(args.out, model, began, {"prompts": args.prompts, "results": [asdict(r) for r in results]})
 
 
 if __name__ == "__main__":

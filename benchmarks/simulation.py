@@ -1,6 +1,6 @@
 """Does the simulation of a fleet give what engines do? Calibrated on single steps, checked on whole runs.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.simulation [--prompts 64]
+    OMP_NUM_THREADS=1 python -m benchmarks.simulation [--prompts 64] [--model 3M]
 
 1. The bare vLLM engine runs batches of known sizes; a step's seconds are fitted by `StepCost`.
 2. One process, then two at once with half of the prompts each, run two-round chains with heavy-tailed lengths (each
@@ -33,7 +33,7 @@ from benchmarks.fleet import EngineShape, Fleet, StepCost, Totals
 from benchmarks.fleet_chains import Call
 from benchmarks.fleet_run import simulate
 
-MODEL, KV_GIB, BLOCK = "3M", 1.0, 32
+KV_GIB, BLOCK = 1.0, 32
 VOCABULARY = 256
 """Tokens to draw prompts from: fewer than any tokenizer of bytes has."""
 BATCHES = tuple((requests, prompt) for prompt in (64, 512) for requests in (1, 4, 16, 64))
@@ -101,7 +101,7 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
     return next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def work(number: int, processes: int, count: int, table: bool) -> None:
+def work(model: str, number: int, processes: int, count: int, table: bool) -> None:
     """A process with one engine: says when it is ready, waits for a line, runs its share, tells what it did."""
     from benchmarks.vllm_chains import HEAVY, WORK, plan_of, run_stage, shares
     from benchmarks.vllm_models import random_model
@@ -109,15 +109,15 @@ def work(number: int, processes: int, count: int, table: bool) -> None:
     from cai.config.engine import EngineSettings, VllmSettings
     from cai.engine.vllm_engine import open_vllm
 
-    folder = random_model(MODEL, WORK)
+    folder = random_model(model, WORK)
     vllm = VllmSettings(kv_cache_gib=KV_GIB)
     engine = open_vllm(EngineSettings(kind="vllm", model=str(folder), context_length=2048, vllm=vllm), str(folder))
     around = Around(engine, HEAVY)
-    run_stage(Around(engine, HEAVY), shares(4, 0, 1), plan_of(MODEL, 0))
+    run_stage(Around(engine, HEAVY), shares(4, 0, 1), plan_of(model, 0))
     steps = step_table(engine) if table else Table()
     print("ready", flush=True)
     sys.stdin.readline()
-    ran = run_stage(around, shares(count, number, processes), plan_of(MODEL, 0))
+    ran = run_stage(around, shares(count, number, processes), plan_of(model, 0))
     told = {
         "seconds": ran.seconds,
         "cpu_seconds": ran.cpu_seconds,
@@ -131,9 +131,9 @@ def work(number: int, processes: int, count: int, table: bool) -> None:
     asyncio.run(engine.close())
 
 
-def run_processes(processes: int, count: int) -> list[dict[str, Any]]:
+def run_processes(model: str, processes: int, count: int) -> list[dict[str, Any]]:
     """What each of the processes told; all begin once all are ready."""
-    command = [sys.executable, "-m", "benchmarks.simulation", "--prompts", str(count), "--work"]
+    command = [sys.executable, "-m", "benchmarks.simulation", "--model", model, "--prompts", str(count), "--work"]
     began = [
         subprocess.Popen(
             [*command, f"{number}/{processes}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
@@ -179,19 +179,21 @@ def compare(told: Sequence[dict[str, Any]], cost: StepCost) -> Compared:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--model", default="3M", choices=("3M", "100M"))
     parser.add_argument("--work", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "simulation.json")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if args.work:
         number, processes = (int(part) for part in args.work.split("/"))
-        work(number, processes, args.prompts, table=processes == 1)
+        work(args.model, number, processes, args.prompts, table=processes == 1)
         return
-    began, told = conditions(), {processes: run_processes(processes, args.prompts) for processes in (1, 2)}
+    began = conditions()
+    told = {processes: run_processes(args.model, processes, args.prompts) for processes in (1, 2)}
     table = [tuple(row) for row in told[1][0]["table"]]
     cost, error = fit(table)
     print(
-        f"a step of the {MODEL} model: {1e3 * cost.step:.2f} ms, {1e6 * cost.token:.0f} us a request that draws, "
+        f"a step of the {args.model} model: {1e3 * cost.step:.2f} ms, {1e6 * cost.token:.0f} us a request that draws, "
         f"{1e9 * cost.context:.0f} ns a token of context, {1e6 * cost.prefill:.1f} us a prompt token "
         f"({len(table)} steps, median error {error:.0%})"
     )
@@ -207,7 +209,7 @@ def main() -> None:
     simulated = compared[0].simulated_seconds / compared[1].simulated_seconds
     print(f"two processes over one: {speed_up:.2f}x by processor time, {simulated:.2f}x simulated")
     results = {"cost": asdict(cost), "median_step_error": error, "runs": [asdict(one) for one in compared]}
-    write_results(args.out, began, {"model": MODEL, "prompts": args.prompts, **results, "steps": _medians(table)})
+    write_results(args.out, began, {"model": args.model, "prompts": args.prompts, **results, "steps": _medians(table)})
 
 
 def _medians(table: Sequence[tuple[Any, ...]]) -> list[dict[str, float]]:

@@ -121,7 +121,9 @@ class OpenAIEngine:
         if self._renderer is not None:
             self._agreement = self._agreement or asyncio.create_task(self._check_reading(self._renderer))
             await self._agreement
-            asked = {**asked, "prompt": list(self._renderer.prompt_ids(turns, prefill))}
+            # By the side door: the client looks at every element of a `prompt`, 20 ms for a thousand tokens.
+            ids = list(self._renderer.prompt_ids(turns, prefill))
+            asked = {**asked, "prompt": "", "extra_body": {**asked.get("extra_body", {}), "prompt": ids}}
         else:
             asked = {**asked, **_messages(turns, prefill)}
         return await self._retrier.run(lambda: self._attempt(asked))
