@@ -44,7 +44,7 @@ DATA = {
 SUPERVISED: dict[str, Any] = {"epochs": 4, "learning_rate": 5e-4}
 PAIRS = ("pairs-red", "pairs-plain")
 SURE = ("sure-red", "sure-plain")
-"""A quarter of the pairs that the judge was sure of, for methods without a reference or that take each reply alone."""
+"""The quarter of them that the judge was sure of, for methods without a reference or that take each reply alone."""
 
 
 def preference(method: str, data: tuple[str, ...] = PAIRS, **settings: Any) -> Training:

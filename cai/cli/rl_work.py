@@ -31,16 +31,14 @@ def work(
     """
     from cai.cli.rl_build import make_learner, make_task, open_both
     from cai.store.lock import holding
-    from cai.train.processes import processes
+    from cai.train.agreement import agree
     from cai.train.rl.loop import Loop
-    from cai.train.rl.outcome import agree, finish
+    from cai.train.rl.outcome import finish
 
     first = first_process()
     job.folder.mkdir(parents=True, exist_ok=True)
     with holding(job.folder.parent) if first else nullcontext():
-        if first:
-            agree(job.folder, job.identity)
-        processes().wait_for_everyone()
+        agree(job.folder, job.identity)
         with open_both(job) as (policy, judge):
             learner = make_learner(job)
             loop = Loop(learner, policy, (task_of or make_task)(job, judge), job.settings, job.folder)

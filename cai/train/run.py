@@ -19,11 +19,11 @@ from trl.trainer.reward_config import RewardConfig
 from trl.trainer.sft_config import SFTConfig
 
 from cai.config.train import TrainSettings
-from cai.errors import CaiError, InputError
+from cai.errors import CaiError
 from cai.store import Interrupted
-from cai.store.files import dump_json, read_json, write_text
-from cai.store.identity import canonical, differences
+from cai.store.files import dump_json, write_text
 from cai.train import checkpoints
+from cai.train.agreement import agree
 from cai.train.arguments import arguments
 from cai.train.card import effects_of, model_card
 from cai.train.collate import Collator, model_inputs
@@ -43,7 +43,7 @@ from cai.train.scoring import attach_logprobs, attach_rewards, first_batch_agree
 from cai.train.sft import SupervisedTrainer
 from cai.train.tokens import Tokenised
 
-IDENTITY, MODEL, ADAPTER = "identity.json", "model", "adapter"
+MODEL, ADAPTER = "model", "adapter"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,7 @@ def train(job: Job, show: Show) -> Path:
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     job.folder.mkdir(parents=True, exist_ok=True)
-    if processes().is_main_process:
-        agree(job)
-    processes().wait_for_everyone()
+    agree(job.folder, job.identity)
     members = job.settings.ensemble if job.method.kind == "reward" else 1
     if members == 1:
         return train_member(job, show, job.folder, job.settings.seed, job.folder / MODEL)
@@ -89,18 +87,6 @@ def train(job: Job, show: Show) -> Path:
         for n in range(1, members + 1)
     ]
     return finals[0]
-
-
-def agree(job: Job) -> None:
-    """Refuse to go on with a training that was started with something else."""
-    stored, now = read_json(job.folder / IDENTITY), canonical(job.identity)
-    if stored and canonical(stored) != now:
-        lines = "".join(f"\n  {line}" for line in differences(canonical(stored), now))
-        raise InputError(
-            f"{job.folder} holds a training made with something else:{lines}\n  "
-            "go on with what it was made with, or use another run name"
-        )
-    write_text(job.folder / IDENTITY, dump_json(job.identity))
 
 
 def train_member(job: Job, show: Show, folder: Path, seed: int, final: Path) -> Path:
@@ -134,7 +120,7 @@ def make_trainer(job: Job, folder: Path, seed: int) -> Any:
     """The host of the method with model, batches and loss in place."""
     settings, prepared = job.settings, job.prepared
     classifier = job.method.kind == "reward"
-    model = load_reward_model(job.base, settings, seed) if classifier else load_policy(job.base, settings)
+    model = load_start(job, seed)
     longest = max(item.longest for item in prepared.items)
     attention = attention_of(model, longest)
     pad = pad_for(job.base.tokenizer, job.base.tokenise.end)
@@ -149,6 +135,12 @@ def make_trainer(job: Job, folder: Path, seed: int) -> Any:
             mismatched = job.method.third == "mismatched"
             collate = Collator(prepared.items, pad, settings.share_prefix, attention, reference, apart=mismatched)
     return host(job, model, collate, folder, seed)
+
+
+def load_start(job: Job, seed: int) -> Any:
+    """The model before training: the policy, or a reward model whose new head depends on `seed`."""
+    reward = job.method.kind == "reward"
+    return load_reward_model(job.base, job.settings, seed) if reward else load_policy(job.base, job.settings)
 
 
 def host(job: Job, model: Any, collate: Collator, folder: Path, seed: int) -> Any:
@@ -256,10 +248,7 @@ def load_adapted(job: Job, adapter: Path) -> Any:
     """The base with a saved adapter, whole in this process: a sharded one cannot be merged by one process alone."""
     from peft import PeftModel
 
-    settings = job.settings
-    reward = job.method.kind == "reward"
-    base = load_reward_model(job.base, settings, settings.seed) if reward else load_policy(job.base, settings)
-    return PeftModel.from_pretrained(base, adapter)
+    return PeftModel.from_pretrained(load_start(job, job.settings.seed), adapter)
 
 
 def normalisation(job: Job, trainer: Any) -> dict[str, float]:

@@ -1,24 +1,45 @@
-"""`every_method` as one of several processes under FSDP2, with the settings that `accelerate launch` has read."""
+"""`every_method` as one of several processes under FSDP2 on a CPU, over gloo.
+
+accelerate shards on accelerators only: on a CPU it takes the same settings for plain data parallelism and does not say
+so. torch itself shards on a CPU, so this process tells accelerate's state what to do, right after it has made it. The
+settings are those that `accelerate launch` has read from its configuration file.
+"""
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
-from accelerate.utils import FullyShardedDataParallelPlugin
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
-from tests.train.sharding import shard
 
+def shard() -> None:
+    """Shard every training of this process, and fail where a loss is taken of what is not sharded."""
+    from torch.distributed.fsdp import FSDPModule
 
-def launched() -> FullyShardedDataParallelPlugin:
-    """The plugin of the configuration file."""
-    plugin = FullyShardedDataParallelPlugin()
-    assert plugin.fsdp_version == 2
-    assert plugin.reshard_after_forward
-    return plugin
+    from cai.train.stepping import Stepping
+
+    made, step = AcceleratorState.__init__, Stepping.compute_loss
+
+    def sharded(self: Any, *args: Any, **kwargs: Any) -> None:
+        made(self, *args, **kwargs)
+        if self.distributed_type != DistributedType.FSDP:
+            self.distributed_type = DistributedType.FSDP
+            self.fsdp_plugin = FullyShardedDataParallelPlugin()
+            assert self.fsdp_plugin.fsdp_version == 2
+            assert self.fsdp_plugin.reshard_after_forward
+
+    def counted(self: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        assert isinstance(model, FSDPModule), "nothing is sharded"
+        return step(self, model, *args, **kwargs)
+
+    AcceleratorState.__init__ = sharded  # type: ignore[method-assign]
+    Stepping.compute_loss = counted  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
-    shard(launched)
+    shard()
     from tests.train.every_method import run_all
 
     run_all(*sys.argv[1:4], sys.argv[4:])

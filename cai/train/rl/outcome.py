@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from cai.config.rl import RLSettings
-from cai.errors import InputError
-from cai.store.files import dump_json, read_json, write_text
-from cai.store.identity import canonical, differences
+from cai.store.files import write_text
 from cai.train.progress import read_metrics
 from cai.train.rl.journal import Journal
 from cai.train.rl.policy import policy_weights
 from cai.train.rl.update import Learner
 
-IDENTITY, MODEL, CURVES, FRONTIER = "identity.json", "model", "curves.svg", "reward-kl.svg"
+MODEL, CURVES, FRONTIER = "model", "curves.svg", "reward-kl.svg"
 SHOWN = (
     "reward",
     "kl",
@@ -29,16 +27,6 @@ SHOWN = (
     "boilerplate",
     "parity_max",
 )
-
-
-def agree(folder: Path, identity: dict[str, Any]) -> None:
-    """Refuse to go on with a run that was started with something else."""
-    stored, now = read_json(folder / IDENTITY), canonical(identity)
-    if stored and canonical(stored) != now:
-        lines = "".join(f"\n  {line}" for line in differences(canonical(stored), now))
-        remedy = "go on with what it was made with, or use another run name"
-        raise InputError(f"{folder} holds a training made with something else:{lines}\n  {remedy}")
-    write_text(folder / IDENTITY, dump_json(identity))
 
 
 def finish(folder: Path, learner: Learner, tokenizer: Any, settings: RLSettings, facts: dict[str, Any]) -> Path:
