@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from cai.errors import InputError
 from cai.kernels import token_logprobs
+from cai.train.last_layer import only_scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,8 @@ def attach_logprobs(model: nn.Module, *, full_logits: bool = False) -> None:
             logp_NV = torch.log_softmax(logits_MV[score_at_N.long()].float(), dim=-1)
             return {"logp_N": logp_NV.gather(-1, score_targets_N.long()[:, None])[:, 0]}
         # The head is looked up at each call: FSDP swaps its parameters after this wrapper is made.
-        hidden_BTD = target.base_model(*args, **kwargs).last_hidden_state
+        with only_scored(target.base_model, kwargs["input_ids"], score_at_N):
+            hidden_BTD = target.base_model(*args, **kwargs).last_hidden_state
         head = target.get_output_embeddings()
         hidden_MD, weight_VD, bias = cast_for_head(hidden_BTD.flatten(0, 1), head.weight, head.bias)
         scores = token_logprobs(
@@ -103,7 +105,8 @@ def attach_rewards(model: nn.Module) -> None:
     def forward(*args: Any, score_at_N: Tensor | None = None, **kwargs: Any) -> Any:
         if score_at_N is None:
             return original(*args, **kwargs)
-        hidden_BTD = target.base_model(*args, **{**kwargs, "use_cache": False}).last_hidden_state
+        with only_scored(target.base_model, kwargs["input_ids"], score_at_N):
+            hidden_BTD = target.base_model(*args, **{**kwargs, "use_cache": False}).last_hidden_state
         # No view: FSDP hangs its hooks on what is returned.
         return {"reward_S": target.score(hidden_BTD.flatten(0, 1)[score_at_N.long()])[:, 0].float().clone()}
 
