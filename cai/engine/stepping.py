@@ -31,8 +31,10 @@ class Output:
 class Driver(Protocol):
     """Runs requests on a vLLM, wherever its engine is."""
 
-    async def request(self, ids: Sequence[int], sampling: dict[str, Any], lora: Any = None) -> Output:
-        """Run one request, `sampling` being the arguments of `SamplingParams`.
+    async def request(
+        self, ids: Sequence[int], sampling: dict[str, Any], lora: Any = None, priority: int = 0
+    ) -> Output:
+        """Run one request, `sampling` being the arguments of `SamplingParams`; of those that wait, the lowest first.
 
         Cancelling the awaiting task cancels the request. Raises RecordFault where vLLM refuses it, EngineDown.
         """
@@ -88,6 +90,7 @@ class _Request:
     ids: tuple[int, ...]
     sampling: dict[str, Any]
     lora: Any
+    priority: int
     future: Future[Output]
 
 
@@ -112,9 +115,11 @@ class Stepper:
         self._thread = threading.Thread(target=self._run, name="vllm", daemon=True)
         self._thread.start()
 
-    async def request(self, ids: Sequence[int], sampling: dict[str, Any], lora: Any = None) -> Output:
+    async def request(
+        self, ids: Sequence[int], sampling: dict[str, Any], lora: Any = None, priority: int = 0
+    ) -> Output:
         """As `Driver`."""
-        request = _Request(tuple(ids), sampling, lora, Future())
+        request = _Request(tuple(ids), sampling, lora, priority, Future())
         self._put(request)
         return await asyncio.wrap_future(request.future)
 
@@ -199,7 +204,8 @@ class Stepper:
         name = str(next(self._numbers))
         prompt = {"prompt_token_ids": list(request.ids)}
         try:
-            self._engine.add_request(name, prompt, sampling_params(request.sampling), lora_request=request.lora)
+            params = sampling_params(request.sampling)
+            self._engine.add_request(name, prompt, params, lora_request=request.lora, priority=request.priority)
         except Exception as error:  # noqa: BLE001 - versions differ in what they raise for a request they refuse
             request.future.set_exception(RecordFault(f"vLLM refuses this request: {error}"))
         else:

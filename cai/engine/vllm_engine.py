@@ -101,10 +101,15 @@ class VllmEngine:
         return self.renderer.prompt_ids(turns, prefill)
 
     async def generate(self, turns: tuple[Turn, ...], sampling: Sampling, *, prefill: str = "") -> Completion:
-        """Draw one reply, at most up to the end of the context. Raises ContextTooLong where the prompt fills it."""
+        """Draw one reply, at most up to the end of the context. Raises ContextTooLong where the prompt fills it.
+
+        Of requests that wait for a seat, the conversation with the most turns goes first, so that chains end before
+        others begin.
+        """
         ids = self._fitting(turns, prefill)
         output = await self._request(
             ids,
+            -len(turns),
             seed=sampling.seed,
             temperature=sampling.temperature,
             top_p=sampling.top_p,
@@ -188,10 +193,10 @@ class VllmEngine:
 
     async def _next_logprobs(self, ids: tuple[int, ...], tokens: Sequence[int]) -> Output:
         unique = list(dict.fromkeys(tokens))
-        return await self._request(ids, seed=0, temperature=1.0, max_tokens=1, logprob_token_ids=unique)
+        return await self._request(ids, 0, seed=0, temperature=1.0, max_tokens=1, logprob_token_ids=unique)
 
-    async def _request(self, ids: tuple[int, ...], **sampling: Any) -> Output:
-        return await self._driver.request(ids, sampling, self._lora)
+    async def _request(self, ids: tuple[int, ...], priority: int, **sampling: Any) -> Output:
+        return await self._driver.request(ids, sampling, self._lora, priority)
 
     def _fitting(self, turns: tuple[Turn, ...], prefill: str) -> tuple[int, ...]:
         ids = self.renderer.prompt_ids(turns, prefill)

@@ -47,9 +47,11 @@ class Processes:
             self._end()
             raise
 
-    async def request(self, ids: Sequence[int], sampling: dict[str, Any], lora: Any = None) -> Output:
+    async def request(
+        self, ids: Sequence[int], sampling: dict[str, Any], lora: Any = None, priority: int = 0
+    ) -> Output:
         """As `Driver`."""
-        return await self._there(self._generate(tuple(ids), sampling, lora))
+        return await self._there(self._generate(tuple(ids), sampling, {"lora_request": lora, "priority": priority}))
 
     async def update(self, weights: list[tuple[str, Tensor]]) -> None:
         """As `Driver`. Weights reach the processes through files in memory, where the system has such files."""
@@ -91,7 +93,7 @@ class Processes:
         task.add_done_callback(self._tasks.discard)
         return await work
 
-    async def _generate(self, ids: tuple[int, ...], sampling: dict[str, Any], lora: Any) -> Output:
+    async def _generate(self, ids: tuple[int, ...], sampling: dict[str, Any], options: dict[str, Any]) -> Output:
         while not self._open.is_set():
             await self._open.wait()
         starts = _starts(ids)
@@ -99,20 +101,22 @@ class Processes:
         self._running += 1
         self._replicas[replica] += 1
         try:
-            return await self._finished(ids, sampling, lora, replica)
+            return await self._finished(ids, sampling, options, replica)
         finally:
             self._running -= 1
             self._replicas[replica] -= 1
             if not self._running:
                 self._idle.set()
 
-    async def _finished(self, ids: tuple[int, ...], sampling: dict[str, Any], lora: Any, replica: int) -> Output:
+    async def _finished(
+        self, ids: tuple[int, ...], sampling: dict[str, Any], options: dict[str, Any], replica: int
+    ) -> Output:
         from vllm.v1.engine.exceptions import EngineDeadError  # pyright: ignore[reportMissingImports]
 
         prompt, name = {"prompt_token_ids": list(ids)}, str(next(self._numbers))
         rank = {"data_parallel_rank": replica} if len(self._replicas) > 1 else {}
         try:
-            told = self.engine.generate(prompt, sampling_params(sampling), name, lora_request=lora, **rank)
+            told = self.engine.generate(prompt, sampling_params(sampling), name, **options, **rank)
             return read_output([output async for output in told][-1])
         except (EngineDeadError, EngineDown) as error:
             self._closed = self._closed or "a process of its engine died"

@@ -89,6 +89,7 @@ def engine_arguments(files: ModelFiles, spec: EngineSettings, length: int | None
         "dtype": spec.dtype or ("float32" if on_cpu else "auto"),
         "max_model_len": length,
         "max_num_seqs": spec.batch_size or SEQUENCES,
+        "scheduling_policy": "priority",
         "enforce_eager": eager,
         "gpu_memory_utilization": own.gpu_memory_utilization,
         "enable_sleep_mode": own.sleep,

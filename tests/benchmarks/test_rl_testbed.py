@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.rl_cells import RLBench, _longer
-from benchmarks.rl_table import CELLS, GRPO, HACKED, LENGTH_BIAS, PPO, PTX, STRONG, RLSizes
+from benchmarks.rl_table import CELLS, GRPO, HACKED, LENGTH_BIAS, PPO, PTX, WEAK, RLSizes
 from benchmarks.rl_truth import at_equal_reward, goals, seen
 from benchmarks.training_cells import Bench, Sizes
 
@@ -57,7 +57,7 @@ def test_goals_of_runs_are_read_off_their_curves():
         start = {"reward": 0.0, "kl": 0.0, "verdict": 0.5, "length": 20.0}
         return {"curve": [start, {**start, "reward": reward, "kl": kl}], "warnings": list(warnings)}
 
-    runs = {GRPO: {0: run(1.0, 2.0)}, STRONG: {0: run(0.5, 0.1)}, HACKED: {0: run(2.0, 9.0, "verdict_unread")}}
+    runs = {WEAK: {0: run(1.0, 2.0)}, GRPO: {0: run(0.5, 0.1)}, HACKED: {0: run(2.0, 9.0, "verdict_unread")}}
     found = {goal["claim"]: goal["met"] for goal in goals({}, {}, runs, None)}
     assert found == {
         "KL 0.02 and 0.3: more KL buys more reward": True,

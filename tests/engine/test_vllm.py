@@ -210,3 +210,23 @@ def test_options_in_bfloat16_are_within_two_hundredths(tmp_path: Path) -> None:
     assert ours != theirs
     for one, other in zip(theirs, ours, strict=True):
         assert one == pytest.approx(other, abs=2e-2)
+
+
+def test_of_those_that_wait_the_longest_conversation_goes_first(folder: Path) -> None:
+    """On an engine with one seat; it too is opened after the shared one is closed."""
+    from cai.engine.vllm_engine import open_vllm
+
+    spec = EngineSettings(kind="vllm", model=str(folder), batch_size=1, vllm=VllmSettings(kv_cache_gib=0.1))
+    engine, ended = open_vllm(spec, str(folder)), list[str]()
+
+    async def one(name: str, turns: tuple[Turn, ...]) -> None:
+        await engine.generate(turns, Sampling(0, max_tokens=24))
+        ended.append(name)
+
+    async def run() -> None:
+        further = (*ask("Hello"), Turn("assistant", "Hi."), Turn("user", "Is it kind?"))
+        await asyncio.gather(one("seated", ask("Go")), one("new", ask("Well")), one("further", further))
+        await engine.close()
+
+    asyncio.run(run())
+    assert ended.index("further") < ended.index("new")
