@@ -83,9 +83,9 @@ class RLBench:
 
     def run_name(self, name: str) -> str:
         """With a hash of all that the cell depends on beside its seed and sizes."""
-        start = [repr(TRAININGS[t]) for t in (START, REWARD)] + [repr(DATA[d]) for d in PAIRS]
         own = (CELLS[name], UPDATES[CELLS[name].method], LENGTH_BIAS, NUMBER_OF_ROUNDS)
-        return f"{name}-{content_id(repr(own), *start)[:8]}"
+        start = (TRAININGS[START], TRAININGS[REWARD], DATA)
+        return f"{name}-{content_id(repr(own), repr(start))[:8]}"
 
     def make(self, name: str) -> None:
         """Train the cell's policy, or go on, and draw its replies; keeps the seconds of this call beside them."""
@@ -148,7 +148,7 @@ class RLBench:
                 "rollout": {"prompts_per_step": self.sizes.prompts, "replies": REPLIES, "max_tokens": REPLY_TOKENS},
                 "update": UPDATES[cell.method], "kl": {"coefficient": cell.kl},
                 "constitution": DATA["pairs-red"].constitution,
-                "ptx_data": str(self.bench.data("drafts")) if "ppo" in cell.settings else "",
+                "ptx_data": str(self.bench.data(TRAININGS[START].replay)) if "ppo" in cell.settings else "",
                 **cell.settings,
             }
         )  # fmt: skip

@@ -19,17 +19,17 @@ class Cell:
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-PPO, GRPO, STRONG, HACKED, PTX, JUDGE, ROUNDS = (
-    "ppo", "grpo", "grpo-strong-kl", "grpo-no-kl-length", "ppo-ptx", "grpo-judge", "grpo-rounds",
+PPO, GRPO, WEAK, HACKED, PTX, JUDGE, ROUNDS = (
+    "ppo", "grpo", "grpo-weak-kl", "grpo-no-kl-length", "ppo-ptx", "grpo-judge", "grpo-rounds",
 )  # fmt: skip
 CELLS = {
     PPO: Cell("ppo", "labels", 0.1),
-    GRPO: Cell("grpo", "labels", 0.02),
+    GRPO: Cell("grpo", "labels", 0.3),
     HACKED: Cell("grpo", "length", 0.0),
-    STRONG: Cell("grpo", "labels", 0.3),
+    WEAK: Cell("grpo", "labels", 0.02),
     PTX: Cell("ppo", "labels", 0.1, {"ppo": {"ptx": 0.5}}),
-    JUDGE: Cell("grpo", "judge", 0.02),
-    ROUNDS: Cell("grpo", "rounds", 0.02),
+    JUDGE: Cell("grpo", "judge", 0.3),
+    ROUNDS: Cell("grpo", "rounds", 0.3),
 }
 UPDATES: dict[str, dict[str, Any]] = {
     "ppo": {"learning_rate": 2e-4, "epochs": 2, "minibatches": 2},
@@ -49,7 +49,7 @@ class RLSizes:
     """Rollout-and-update steps, over all rounds together."""
     prompts: int = 24
     """Prompts a step, four replies each; half of them are red-team requests."""
-    watched: int = 128
+    watched: int = 256
     """Validation requests an evaluation."""
     every: int = 7
     """Steps between evaluations."""

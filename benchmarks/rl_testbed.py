@@ -4,7 +4,7 @@
 
 Every policy starts from the training benchmark's SL-CAI and is paid, unless said, by its reward model of AI labels;
 what `benchmarks.training_testbed` has made is used as it lies. The cells: PPO and GRPO; GRPO without KL, paid by a
-reward model that was taught to like length; GRPO with a stronger KL; PPO with the supervised mix; GRPO paid by the
+reward model that was taught to like length; GRPO with a weaker KL; PPO with the supervised mix; GRPO paid by the
 judge itself; GRPO in three rounds of labels and reward models, at the same number of labels and steps as in one.
 
 Every policy answers the same test requests at temperature 1. The oracle reads the replies; while anything trains it is

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.rl_cells import RLBench
-from benchmarks.rl_table import CELLS, GRPO, HACKED, JUDGE, PPO, PTX, ROUNDS, STRONG
+from benchmarks.rl_table import CELLS, GRPO, HACKED, JUDGE, PPO, PTX, ROUNDS, WEAK
 from benchmarks.training_cells import BASE, RED
 from benchmarks.training_truth import SL, told
 from cai.measures.intervals import paired_difference
@@ -92,9 +92,9 @@ def goals(
         if BASE in against[cell]:
             one = against[cell][BASE]["helpful"]
             claim(f"{cell}: helpful less base", ">= -3%", told(one), one["change"] >= -0.03)
-    if GRPO in runs and STRONG in runs:
-        both = sorted(set(runs[GRPO]) & set(runs[STRONG]))
-        ends = [(runs[GRPO][seed]["curve"][-1], runs[STRONG][seed]["curve"][-1]) for seed in both]
+    if GRPO in runs and WEAK in runs:
+        both = sorted(set(runs[WEAK]) & set(runs[GRPO]))
+        ends = [(runs[WEAK][seed]["curve"][-1], runs[GRPO][seed]["curve"][-1]) for seed in both]
         text = "; ".join(f"KL {w['kl']:.2f} and {s['kl']:.2f}, reward {w['reward']:+.2f} and {s['reward']:+.2f}"
                          for w, s in ends)  # fmt: skip
         met = all(w["kl"] > s["kl"] and w["reward"] > s["reward"] for w, s in ends)

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel, get_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import (
@@ -189,12 +190,16 @@ class Stepping(_Base):
         if not self.is_fsdp_enabled:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
-        weights: dict[str, Any] = {}
-        for file in sorted(Path(resume_from_checkpoint).glob("*.safetensors")):
-            if file.name.startswith("model"):
-                weights |= load_file(file)
-        # Tied weights are stored once: what is missing is tied to what is there.
-        set_model_state_dict(self.model_wrapped, weights, options=replace(WHOLE, strict=False))
+        adapted, weights = isinstance(self.model, PeftModel), dict[str, Any]()
+        files = "adapter_model*.safetensors" if adapted else "model*.safetensors"
+        for file in sorted(Path(resume_from_checkpoint).glob(files)):
+            weights |= load_file(file)
+        names = adapter_names(self.model) if adapted else {name: name for name in weights}
+        # Tied weights are stored once, and below an adapter none: what is missing is tied to what is there, or frozen.
+        whole = {names[name]: value for name, value in weights.items()}
+        told = set_model_state_dict(self.model_wrapped, whole, options=replace(WHOLE, strict=False))
+        assert whole, f"no weights: {resume_from_checkpoint}"
+        assert not told.unexpected_keys, f"not the weights of this model: {resume_from_checkpoint}"
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
@@ -207,3 +212,10 @@ class Stepping(_Base):
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Ours is written once, at the end."""
+
+
+def adapter_names(model: PeftModel) -> dict[str, str]:
+    """The model's own name of each weight of an adapter, by the name that PEFT saves it under."""
+    own = list(model.state_dict())
+    told = get_peft_model_state_dict(model, state_dict={name: torch.tensor(at) for at, name in enumerate(own)})
+    return {name: own[int(at)] for name, at in told.items()}

@@ -31,7 +31,7 @@ def words(method: str, folder: str, runs: str, micro: int) -> list[str]:
         more += ["update.learning_rate=0.001", "watch.prompts=2", "held_out=tests.cli.rl_rewards:short"]
         return [*common, *more, *([] if method == "spo" else ["--reward", "tests.cli.rl_rewards:vowels"])]
     data = f"{folder}/{'sft' if method == 'sft' else 'pairs'}.jsonl"
-    steps = ["eval_share=0", "batch_size=8", f"micro_batch={micro}", f"max_steps={STEPS}", f"check_every={STEPS}"]
+    steps = ["eval_share=0", "batch_size=8", f"micro_batch={micro}", f"max_steps={STEPS}", "check_every=1"]
     return [*common, "-d", data, *steps]
 
 

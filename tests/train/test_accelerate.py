@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ DDP = ["--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", "--dynam
 FSDP2 = ["--config_file", str(ROOT / "runs" / "fsdp2.accelerate.yaml"), "--mixed_precision", "no"]
 """The settings that ship, but for the format: what is compared is computed in float32."""
 ADAPTED = (f"sft{LORA}", f"reward{LORA}")
+RESUMED = ("sft", "reward", *ADAPTED)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +78,12 @@ def test_no_method_is_left_out() -> None:
     assert set(REINFORCED) == set(get_args(Method))
 
 
+def folder_of(place: Path, method: str) -> Path:
+    """Where `every_method` left a training; adapters have a run of their own."""
+    runs = place.parent.with_name(f"{place.parent.name}{LORA}") if method.endswith(LORA) else place.parent
+    return runs / place.name / method.removesuffix(LORA)
+
+
 def logged(folder: Path, name: str) -> list[float]:
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     found = [row[name] for row in map(json.loads, lines) if name in row]
@@ -101,10 +109,7 @@ def test_two_processes_take_the_reinforcement_steps_of_one(one: Path, two: Path,
 def test_two_sharded_processes_have_the_losses_of_one_and_leave_whole_weights(
     one: Path, sharded: Path, method: str
 ) -> None:
-    runs = one, sharded
-    if method.endswith(LORA):
-        runs = [place.parent.with_name(f"{place.parent.name}{LORA}") / place.name for place in runs]
-    alone, together = (place / method.removesuffix(LORA) for place in runs)
+    alone, together = (folder_of(place, method) for place in (one, sharded))
     for name in ("loss", "grad_norm"):
         assert logged(together, name) == pytest.approx(logged(alone, name), rel=2e-4)
     plain, whole = (load_file(place / "model" / "model.safetensors") for place in (alone, together))
@@ -116,3 +121,28 @@ def test_two_sharded_processes_have_the_losses_of_one_and_leave_whole_weights(
         found = [json.loads((place / "result.json").read_text()) for place in (alone, together)]
         for name in ("reward_mean", "reward_std", "length_bias"):
             assert found[1][name] == pytest.approx(found[0][name], rel=1e-3, abs=1e-4)
+
+
+@pytest.fixture(scope="module")
+def resumed(folder: Path, sharded: Path) -> Path:
+    """The sharded trainings without what came after their first step, given again."""
+    for runs in (sharded.parent, sharded.parent.with_name(f"{sharded.parent.name}{LORA}")):
+        shutil.copytree(runs, folder / runs.name.replace("sharded", "resumed"))
+    for method in RESUMED:
+        place = folder_of(folder / "resumed" / "a", method)
+        for name in ("model", "adapter", f"checkpoint-{STEPS}"):
+            shutil.rmtree(place / name, ignore_errors=True)
+        (place / "result.json").unlink()
+    return trained(folder, "resumed", FSDP2, "tests.train.every_sharded", RESUMED)
+
+
+@pytest.mark.parametrize("method", RESUMED)
+def test_a_sharded_training_goes_on_from_its_checkpoint_as_if_nothing_had_been(
+    sharded: Path, resumed: Path, method: str
+) -> None:
+    whole, again = (folder_of(place, method) for place in (sharded, resumed))
+    for name in ("loss", "grad_norm"):
+        assert logged(again, name) == pytest.approx(logged(whole, name), rel=1e-6)
+    weights, theirs = (load_file(place / "model" / "model.safetensors") for place in (whole, again))
+    for name, value in weights.items():
+        torch.testing.assert_close(theirs[name], value, atol=1e-7, rtol=1e-6)
