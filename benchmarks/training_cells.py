@@ -102,9 +102,7 @@ class Bench:
         common = {"constitution": entry.constitution, "prompts": str(self.requests(entry.requests)), "run": run}
         common |= {"seed": self.seed, "max_tokens": REPLY_TOKENS}
         if not entry.policy:
-            settings = CritiqueSettings.model_validate(
-                {**common, "final_check": False, "temperature": entry.temperature}
-            )
+            settings = CritiqueSettings.model_validate({**common, "final_check": False})
             critique_job.work(critique_job.prepare(settings, EngineSettings(), self.base))
             return made
         judged = {**common, "samples": 2, "judges": (EngineSettings(),), "canaries": 0.0, "max_unread": 1.0}
@@ -138,7 +136,7 @@ class Bench:
             "batch_size": 32, "micro_batch": 16, "eval_share": 0.0, "check_every": 1_000_000, **training.settings,
         }  # fmt: skip
         if training.replay:
-            given |= {"replay": str(self.data(training.replay))}
+            given |= {"replay": str(self.data(training.replay)), "replay_share": 0.57}
         job = prepare_training(training.method, TrainSettings.model_validate(given), self.base)
         kept = self.base / "references" / self._run("-".join(training.data), training.start) / REFERENCE
         if kept.is_file() and METHODS[training.method].reference:

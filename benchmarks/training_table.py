@@ -16,8 +16,6 @@ class Data:
     policy: str = ""
     min_margin: float = 0.0
     """As `cai label` has it: no pair whose p is nearer to 1/2."""
-    temperature: float = 1.0
-    """Of the tiny model's own replies; a policy's are drawn at 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,6 @@ class Training:
 DATA = {
     "revised": Data("harmless-only", "red"),
     "drafts": Data("placebo", "plain"),
-    "replay": Data("placebo", "plain", temperature=0.7),
     "drafts-red": Data("placebo", "red"),
     "inverted": Data("inverted-preachy", "mixed"),
     "pairs-red": Data("harmless-only", "red_pairs", "sl"),
@@ -42,12 +39,9 @@ DATA = {
     "sure-red": Data("harmless-only", "red_pairs", "sl", 0.2),
     "sure-plain": Data("helpful-only", "plain_pairs", "sl", 0.2),
 }
-"""The paper's split: red-team requests are revised and judged by harmlessness, the others by helpfulness.
+"""The paper's split: red-team requests are revised and judged by harmlessness, the others by helpfulness."""
 
-A policy that learns its own replies of temperature 1 helps less than before; at 0.7 it helps as much (decision 0084).
-"""
-
-SUPERVISED: dict[str, Any] = {"epochs": 4, "learning_rate": 5e-4, "replay_share": 0.57}
+SUPERVISED: dict[str, Any] = {"epochs": 4, "learning_rate": 5e-4}
 PAIRS = ("pairs-red", "pairs-plain")
 SURE = ("sure-red", "sure-plain")
 """The quarter of them that the judge was sure of, for methods without a reference or that take each reply alone."""
@@ -59,7 +53,7 @@ def preference(method: str, data: tuple[str, ...] = PAIRS, **settings: Any) -> T
 
 
 TRAININGS = {
-    "sl": Training("sft", ("revised",), replay="replay", settings=SUPERVISED),
+    "sl": Training("sft", ("revised",), replay="drafts", settings=SUPERVISED),
     "dpo": preference("dpo", learning_rate=4e-4, beta=0.1),
     "dpo-hard": preference("dpo", learning_rate=4e-4, beta=0.1, hard=True),
     "reward": Training("reward", PAIRS, "sl", settings={"epochs": 2, "learning_rate": 3e-4}),
@@ -70,6 +64,6 @@ TRAININGS = {
     "orpo": preference("orpo", SURE, epochs=3, learning_rate=4e-4, orpo_weight=5.0),
     "kto": preference("kto", SURE, epochs=3, learning_rate=4e-4, beta=0.1),
     "sppo": preference("sppo", learning_rate=4e-4, beta=0.1),
-    "sl-all": Training("sft", ("revised",), replay="replay", settings={**SUPERVISED, "steps": "all"}),
+    "sl-all": Training("sft", ("revised",), replay="drafts", settings={**SUPERVISED, "steps": "all"}),
 }
 """Rates and strengths are of the validation split, see docs/decisions/0084."""
