@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
@@ -126,7 +126,8 @@ class Engine:
     env: simpy.Environment
     shape: EngineShape
     totals: Totals
-    waiting: deque[_Request] = field(default_factory=deque[_Request])
+    waiting: list[tuple[int, int, _Request]] = field(default_factory=list[tuple[int, int, _Request]])
+    """A heap: the conversation with the most turns first, then as they came."""
     running: list[tuple[int, int, _Request]] = field(default_factory=list[tuple[int, int, _Request]])
     """A heap: the step at whose end a request has drawn its last token, a number of its own, the request."""
     remembered: OrderedDict[int, int] = field(default_factory=OrderedDict[int, int])
@@ -136,13 +137,14 @@ class Engine:
     def __post_init__(self) -> None:
         self._wake, self._back = self.env.event(), self.env.event()
         self._held, self._kept = 0, 0  # tokens of memory that run, and that are remembered
-        self._step, self._context, self._joined = 0, 0, 0
+        self._step, self._context, self._joined, self._asked = 0, 0, 0, 0
         self.process = self.env.process(self._run())
 
     def ask(self, call: Call, chain: int) -> simpy.Event:
         """Queue a request; the event succeeds with its end and fails with `Lost`."""
         request = _Request(call, chain, self.env.event())
-        self.waiting.append(request)
+        self._asked += 1
+        heapq.heappush(self.waiting, (-call.turns, self._asked, request))
         if not self._wake.triggered:
             self._wake.succeed()
         return request.done
@@ -155,7 +157,7 @@ class Engine:
         """Lose everything that is held, and come back with an empty cache."""
         self.up, self._back = False, self.env.event()
         self.process.interrupt()
-        held = [*(request for _, _, request in self.running), *self.waiting]
+        held = [request for _, _, request in (*self.running, *self.waiting)]
         self.running.clear()
         self.waiting.clear()
         self.remembered.clear()
@@ -186,14 +188,14 @@ class Engine:
         """Requests that join now, each with the prompt tokens to compute."""
         joined, budget = list[tuple[_Request, int]](), self.shape.prefill_tokens
         while self.waiting and len(self.running) + len(joined) < self.shape.seats:
-            request = self.waiting[0]
+            request = self.waiting[0][2]
             call, needed = request.call, _own_tokens(request.call)
             if self._held + needed > self.shape.kv_tokens and (self.running or joined):
                 break
             cached = call.cached(chain_is_kept=request.chain in self.remembered, block=self.shape.block)
             if joined and call.prompt - cached > budget:
                 break
-            self.waiting.popleft()
+            heapq.heappop(self.waiting)
             self._kept -= self.remembered.pop(request.chain, 0)
             self._held += needed
             self._forget()

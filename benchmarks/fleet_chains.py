@@ -27,6 +27,8 @@ class Call:
     kept: int
     """Leading tokens that earlier calls of the same chain have computed, drawn or read."""
     reply: int
+    turns: int = 1
+    """Of the conversation. Where requests wait, the one with the most goes first."""
 
     def cached(self, *, chain_is_kept: bool, block: int) -> int:
         """Prompt tokens found in the cache: whole blocks of the longer known start, but never the last token."""
@@ -58,9 +60,9 @@ def ours(sizes: Sizes, lengths: Lengths) -> list[Call]:
         # The draft's own prefix has no few-shots before it: where there are some, it is of no use to the critique.
         kept = (question + reply if not few else 0) if first else few + question
         asked = few + question + reply + sizes.critique_request
-        calls.append(Call(asked, few, kept, lengths[at]))
+        calls.append(Call(asked, few, kept, lengths[at], 3))
         known = asked + lengths[at]
-        calls.append(Call(known + sizes.revise_request, few, known, lengths[at + 1]))
+        calls.append(Call(known + sizes.revise_request, few, known, lengths[at + 1], 5))
         reply = lengths[at + 1]
     return calls
 
@@ -71,7 +73,7 @@ def one_chat(sizes: Sizes, lengths: Lengths) -> list[Call]:
     for at, length in enumerate(lengths):
         if at:
             asked = known + (sizes.critique_request if at % 2 else sizes.revise_request)
-        calls.append(Call(asked, sizes.few_shots, known, length))
+        calls.append(Call(asked, sizes.few_shots, known, length, 1 + 2 * at))
         known = asked + length
     return calls
 
@@ -83,9 +85,9 @@ def few_shots_last(sizes: Sizes, lengths: Lengths) -> list[Call]:
     for at in range(1, len(lengths), 2):
         kept = question + reply if at == 1 else question
         asked = question + reply + sizes.few_shots + sizes.critique_request
-        calls.append(Call(asked, 0, kept, lengths[at]))
+        calls.append(Call(asked, 0, kept, lengths[at], 3))
         known = asked + lengths[at]
-        calls.append(Call(known + sizes.revise_request, 0, known, lengths[at + 1]))
+        calls.append(Call(known + sizes.revise_request, 0, known, lengths[at + 1], 5))
         reply = lengths[at + 1]
     return calls
 
@@ -96,9 +98,9 @@ def principle_first(sizes: Sizes, lengths: Lengths) -> list[Call]:
     calls, reply = [Call(question, 0, 0, lengths[0])], lengths[0]
     for at in range(1, len(lengths), 2):
         asked = start + question + reply
-        calls.append(Call(asked, start, 0, lengths[at]))
+        calls.append(Call(asked, start, 0, lengths[at], 3))
         known = asked + lengths[at]
-        calls.append(Call(known + sizes.revise_request, start, known, lengths[at + 1]))
+        calls.append(Call(known + sizes.revise_request, start, known, lengths[at + 1], 5))
         reply = lengths[at + 1]
     return calls
 

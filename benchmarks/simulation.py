@@ -93,7 +93,7 @@ def calls_of(around: Any) -> list[list[Call]]:
         before = known.setdefault(question, [])
         kept = max((_common(ids, other) for other in before), default=0)
         before.append((*ids, *completion.token_ids))
-        chains.setdefault(question, []).append(Call(len(ids), 0, kept, completion.usage.completion_tokens))
+        chains.setdefault(question, []).append(Call(len(ids), 0, kept, completion.usage.completion_tokens, len(turns)))
     return list(chains.values())
 
 
