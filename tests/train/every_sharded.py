@@ -27,6 +27,8 @@ def shard() -> None:
         if self.distributed_type != DistributedType.FSDP:
             self.distributed_type = DistributedType.FSDP
             self.fsdp_plugin = FullyShardedDataParallelPlugin()
+            if self.mixed_precision != "no":
+                self.fsdp_plugin.set_mixed_precision(self.mixed_precision)
             assert self.fsdp_plugin.fsdp_version == 2
             assert self.fsdp_plugin.reshard_after_forward
 

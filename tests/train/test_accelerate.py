@@ -15,14 +15,15 @@ import torch
 from safetensors.torch import load_file
 
 from tests.train.conftest import pair_rows, sft_rows, tiny_model, tiny_tokenizer, write_rows
-from tests.train.every_method import LORA, REINFORCED, STEPS, SUPERVISED
+from tests.train.every_method import REINFORCED, STEPS, SUPERVISED
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 DDP = ["--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
 FSDP2 = ["--config_file", str(ROOT / "runs" / "fsdp2.accelerate.yaml"), "--mixed_precision", "no"]
 """The settings that ship, but for the format: what is compared is computed in float32."""
-ADAPTED = (f"sft{LORA}", f"reward{LORA}")
+ADAPTED = ("sft+lora", "reward+lora")
+IN_HALF = ("sft+lora+bf16", "reward+lora+bf16")
 RESUMED = ("sft", "reward", *ADAPTED)
 
 
@@ -55,7 +56,7 @@ def trained(folder: Path, name: str, launcher: list[str], module: str, methods: 
 
 @pytest.fixture(scope="module")
 def one(folder: Path) -> Path:
-    return trained(folder, "one", [], "tests.train.every_method", (*SUPERVISED, *REINFORCED, *ADAPTED))
+    return trained(folder, "one", [], "tests.train.every_method", (*SUPERVISED, *REINFORCED, *ADAPTED, *IN_HALF))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def two(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def sharded(folder: Path) -> Path:
-    return trained(folder, "sharded", FSDP2, "tests.train.every_sharded", (*SUPERVISED, *ADAPTED))
+    return trained(folder, "sharded", FSDP2, "tests.train.every_sharded", (*SUPERVISED, *ADAPTED, *IN_HALF))
 
 
 def test_no_method_is_left_out() -> None:
@@ -78,10 +79,10 @@ def test_no_method_is_left_out() -> None:
     assert set(REINFORCED) == set(get_args(Method))
 
 
-def folder_of(place: Path, method: str) -> Path:
-    """Where `every_method` left a training; adapters have a run of their own."""
-    runs = place.parent.with_name(f"{place.parent.name}{LORA}") if method.endswith(LORA) else place.parent
-    return runs / place.name / method.removesuffix(LORA)
+def folder_of(place: Path, name: str) -> Path:
+    """Where `every_method` left a training."""
+    method, *ways = name.split("+")
+    return place.parent.with_name("+".join((place.parent.name, *ways))) / place.name / method
 
 
 def logged(folder: Path, name: str) -> list[float]:
@@ -123,13 +124,19 @@ def test_two_sharded_processes_have_the_losses_of_one_and_leave_whole_weights(
             assert found[1][name] == pytest.approx(found[0][name], rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.parametrize("method", IN_HALF)
+def test_two_sharded_processes_compute_adapters_in_bfloat16_as_one_does(one: Path, sharded: Path, method: str) -> None:
+    alone, together = (folder_of(place, method) for place in (one, sharded))
+    assert logged(together, "loss") == pytest.approx(logged(alone, "loss"), rel=2e-2)
+    assert logged(together, "grad_norm") == pytest.approx(logged(alone, "grad_norm"), rel=0.1)
+
+
 @pytest.fixture(scope="module")
 def resumed(folder: Path, sharded: Path) -> Path:
     """The sharded trainings without what came after their first step, given again."""
-    for runs in (sharded.parent, sharded.parent.with_name(f"{sharded.parent.name}{LORA}")):
-        shutil.copytree(runs, folder / runs.name.replace("sharded", "resumed"))
     for method in RESUMED:
         place = folder_of(folder / "resumed" / "a", method)
+        shutil.copytree(folder_of(sharded, method), place)
         for name in ("model", "adapter", f"checkpoint-{STEPS}"):
             shutil.rmtree(place / name, ignore_errors=True)
         (place / "result.json").unlink()
