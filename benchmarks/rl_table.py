@@ -19,15 +19,16 @@ class Cell:
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-PPO, GRPO, WEAK, HACKED, PTX, JUDGE, ROUNDS = (
-    "ppo", "grpo", "grpo-weak-kl", "grpo-no-kl-length", "ppo-ptx", "grpo-judge", "grpo-rounds",
+PPO, GRPO, WEAK, HACKED, WEAK_PPO, PTX, JUDGE, ROUNDS = (
+    "ppo", "grpo", "grpo-weak-kl", "grpo-no-kl-length", "ppo-weak-kl", "ppo-ptx", "grpo-judge", "grpo-rounds",
 )  # fmt: skip
 CELLS = {
     PPO: Cell("ppo", "labels", 0.1),
     GRPO: Cell("grpo", "labels", 0.3),
     HACKED: Cell("grpo", "length", 0.0),
     WEAK: Cell("grpo", "labels", 0.02),
-    PTX: Cell("ppo", "labels", 0.1, {"ppo": {"ptx": 0.5}}),
+    WEAK_PPO: Cell("ppo", "labels", 0.02),
+    PTX: Cell("ppo", "labels", 0.02, {"ppo": {"ptx": 0.5}}),
     JUDGE: Cell("grpo", "judge", 0.3),
     ROUNDS: Cell("grpo", "rounds", 0.3),
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.rl_cells import RLBench
-from benchmarks.rl_table import CELLS, GRPO, HACKED, JUDGE, PPO, PTX, ROUNDS, WEAK
+from benchmarks.rl_table import CELLS, GRPO, HACKED, JUDGE, PPO, PTX, ROUNDS, WEAK, WEAK_PPO
 from benchmarks.training_cells import BASE, RED
 from benchmarks.training_truth import SL, told
 from cai.measures.intervals import paired_difference
@@ -111,7 +111,7 @@ def goals(
         )
         claim(f"{HACKED}: reward rises", "every seed", text, all(b["reward"] > a["reward"] for a, b in drift))
     if ptx is not None:
-        claim(f"{PTX} less {PPO} at equal reward: benign quality", "> 0", told(ptx), ptx["low"] > 0)
+        claim(f"{PTX} less {WEAK_PPO} at equal reward: benign quality", "> 0", told(ptx), ptx["low"] > 0)
     for cell, other, goal in ((JUDGE, GRPO, "told"), (ROUNDS, GRPO, "> 0"), (PPO, SL, "> 0"), (GRPO, SL, "> 0")):
         if other in against.get(cell, {}):
             one = against[cell][other]["good"]

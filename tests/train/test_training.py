@@ -69,12 +69,20 @@ def killed_at(job: Job, step: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", ["dpo", pytest.param("sft", marks=pytest.mark.slow), pytest.param("reward", marks=pytest.mark.slow)]
+    ("method", "rank"),
+    [
+        ("dpo", 0),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (("sft", 0), ("reward", 0), ("dpo", 4), ("reward", 4))
+        ),
+    ],
 )
-def test_a_killed_training_goes_on_with_the_same_curve(tmp_path: Path, tiny_folder: Path, method: str) -> None:
-    whole = job_of(tmp_path / "whole", tiny_folder, method)
+def test_a_killed_training_goes_on_with_the_same_curve(
+    tmp_path: Path, tiny_folder: Path, method: str, rank: int
+) -> None:
+    whole, broken = (job_of(tmp_path / name, tiny_folder, method, lora_rank=rank) for name in ("whole", "broken"))
     train(whole, QUIET)
-    broken = job_of(tmp_path / "broken", tiny_folder, method)
     killed_at(broken, 4 if method == "dpo" else 3)
     assert last_checkpoint(broken.folder) is not None
     train(broken, QUIET)
