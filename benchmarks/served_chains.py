@@ -1,6 +1,6 @@
 """One round over HTTP: a `gather` of dialogues as in huggingface/llm-swarm, and ours, against the same `vllm serve`.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.served_chains [--dialogues 64] [--constitution FILE]
+    OMP_NUM_THREADS=1 python -m benchmarks.served_chains [--dialogues 600] [--constitution FILE]
 
 `gather` is the pattern of llm-swarm's examples/constitutional-ai/generate_dataset.py (commit c3249dbf), written anew:
 one coroutine a dialogue; draft, critique and revision as further turns of one chat that begins with 24 few-shot
@@ -191,7 +191,7 @@ def in_process(folder: Path, whole: Constitution, count: int) -> Result:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dialogues", type=int, default=64)
+    parser.add_argument("--dialogues", type=int, default=600)
     parser.add_argument(
         "--constitution", type=Path, help="whose few-shots and principles both use; by default made ones"
     )

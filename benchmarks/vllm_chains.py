@@ -230,13 +230,12 @@ def show(name: str, ran: Ran) -> None:
     )
 
 
-def measure(model: str, part: str, count: int) -> list[Figure]:
+def measure(model: str, part: str, count: int, seats: int | None) -> list[Figure]:
     """The figures of one part on one model; a first short run warms it up."""
     folder = TINY if model == "tiny" else random_model(model, WORK)
     import torch
 
     settings = VllmSettings(kv_cache_gib=None if torch.cuda.is_available() else 1.0)
-    seats = SEATS.get(model)
     spec = EngineSettings(kind="vllm", model=str(folder), context_length=2048, batch_size=seats, vllm=settings)
     engine = open_vllm(spec, str(folder))
     run_stage(Around(engine, None if model == "tiny" else MILD), shares(4), plan_of(model, 0))
@@ -245,7 +244,7 @@ def measure(model: str, part: str, count: int) -> list[Figure]:
     return found
 
 
-SEATS = {"100M": 32}
+SEATS = {("100M", "bare"): 32, ("100M", "few-shots"): 32}
 """Requests at a time, where the default of 256 is more than the prompts that fit into some minutes would fill."""
 PARTS = {"bare": against_bare, "few-shots": with_few_shots, "waves": against_waves}
 
@@ -262,6 +261,9 @@ def main() -> None:
     parser.add_argument("--models", default="tiny,3M,100M", help="tiny, or a random model: " + ", ".join(SHAPES))
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--prompts", type=int, help="by default 512, 64 for the 100M model and beside waves")
+    parser.add_argument(
+        "--seats", type=int, help="requests at a time, by default 256, 32 for the 100M model, but for waves"
+    )
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "vllm-chains.json")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -270,12 +272,13 @@ def main() -> None:
         for part in args.parts.split(","):
             if (model, part) == ("tiny", "waves"):
                 continue  # its replies end by themselves; lengths can only be set where they do not
-            began = conditions()
-            found = measure(model, part, args.prompts or prompts_of(model, part))
+            began, seats = conditions(), args.seats or SEATS.get((model, part))
+            found = measure(model, part, args.prompts or prompts_of(model, part), seats)
             for one in found:
                 met = "" if one.met is None else "met" if one.met else "NOT met"
                 print(f"{one.model:6} {one.what:44} {one.value:7.3f}   goal {one.goal:8} {met}", flush=True)
-            write_part(args.out, f"{model}, {part}", began, {"figures": [asdict(one) for one in found]})
+            name = f"{model}, {part}" + (f", {args.seats} seats" if args.seats else "")
+            write_part(args.out, name, began, {"figures": [asdict(one) for one in found]})
 
 
 if __name__ == "__main__":
