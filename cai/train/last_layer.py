@@ -75,12 +75,20 @@ def _queries_from(attention: Any, first: int) -> Iterator[None]:
 def _tail_attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
-    """SDPA with the queries [B, heads, T, size] of the row's end; out is [B, T, heads, size]."""
+    """SDPA with the queries [B, heads, T, size] of the row's end; out is [B, T, heads, size].
+
+    Without a mask the kernel skips what no query sees, half of all pairs, which beats a masked tail of more than half
+    the row; on a GPU it is a faster kernel too, and needs no memory for a mask.
+    """
     first, length = module.first_scored, query.shape[2]
-    if attention_mask is None:
-        attention_mask = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()[None, None]
     sdpa: Any = AttentionInterface()["sdpa"]
-    out, _ = sdpa(module, query[:, :, first:], key, value, attention_mask[:, :, first:], **options)
+    if attention_mask is not None:
+        tail = attention_mask[:, :, first:]
+    elif query.device.type == "cpu" and 2 * first > length:
+        tail = torch.ones(length - first, length, dtype=torch.bool).tril(first)[None, None]
+    else:
+        return sdpa(module, query, key, value, None, **options)
+    out, _ = sdpa(module, query[:, :, first:], key, value, tail, **options)
     return pad(out, (0, 0, 0, 0, first, 0)), None
 
 
