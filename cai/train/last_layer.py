@@ -6,7 +6,7 @@ not change; elsewhere the hidden states that come back mean nothing. B rows, T p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from typing import Any
@@ -17,6 +17,12 @@ from torch.nn.functional import pad
 from transformers import AttentionInterface
 
 NAME = "cai_scored_tail"
+
+
+def scored_hidden(body: Any, inputs: Mapping[str, Tensor], score_at_N: Tensor) -> Tensor:
+    """The last hidden states [B * T, D] of `body(**inputs)`, right at `score_at_N`."""
+    with only_scored(body, inputs["input_ids"], score_at_N):
+        return body(**{**inputs, "use_cache": False}).last_hidden_state.flatten(0, 1)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from cai.errors import InputError
 from cai.kernels import token_logprobs
-from cai.train.last_layer import only_scored
+from cai.train.last_layer import scored_hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +57,13 @@ def attach_logprobs(model: nn.Module, *, full_logits: bool = False) -> None:
     ) -> Any:
         if score_at_N is None or score_targets_N is None:
             return original(*args, **kwargs)
-        kwargs["use_cache"] = False
         if full_logits:
-            logits_MV = original(*args, **kwargs).logits.flatten(0, 1)
+            logits_MV = original(*args, **{**kwargs, "use_cache": False}).logits.flatten(0, 1)
             logp_NV = torch.log_softmax(logits_MV[score_at_N.long()].float(), dim=-1)
             return {"logp_N": logp_NV.gather(-1, score_targets_N.long()[:, None])[:, 0]}
         # The head is looked up at each call: FSDP swaps its parameters after this wrapper is made.
-        with only_scored(target.base_model, kwargs["input_ids"], score_at_N):
-            hidden_BTD = target.base_model(*args, **kwargs).last_hidden_state
-        head = target.get_output_embeddings()
-        hidden_MD, weight_VD, bias = cast_for_head(hidden_BTD.flatten(0, 1), head.weight, head.bias)
+        head, hidden_MD = target.get_output_embeddings(), scored_hidden(target.base_model, kwargs, score_at_N)
+        hidden_MD, weight_VD, bias = cast_for_head(hidden_MD, head.weight, head.bias)
         scores = token_logprobs(
             hidden_MD,
             weight_VD,
@@ -105,10 +102,9 @@ def attach_rewards(model: nn.Module) -> None:
     def forward(*args: Any, score_at_N: Tensor | None = None, **kwargs: Any) -> Any:
         if score_at_N is None:
             return original(*args, **kwargs)
-        with only_scored(target.base_model, kwargs["input_ids"], score_at_N):
-            hidden_BTD = target.base_model(*args, **{**kwargs, "use_cache": False}).last_hidden_state
+        hidden_MD = scored_hidden(target.base_model, kwargs, score_at_N)
         # No view: FSDP hangs its hooks on what is returned.
-        return {"reward_S": target.score(hidden_BTD.flatten(0, 1)[score_at_N.long()])[:, 0].float().clone()}
+        return {"reward_S": target.score(hidden_MD[score_at_N.long()])[:, 0].float().clone()}
 
     target.forward = forward
 

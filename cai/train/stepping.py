@@ -194,11 +194,12 @@ class Stepping(_Base):
         files = "adapter_model*.safetensors" if adapted else "model*.safetensors"
         for file in sorted(Path(resume_from_checkpoint).glob(files)):
             weights |= load_file(file)
-        names = adapter_names(self.model) if adapted else {name: name for name in weights}
+        assert weights, f"no weights: {resume_from_checkpoint}"
+        if adapted:
+            names = adapter_names(self.model)
+            weights = {names[name]: value for name, value in weights.items()}
         # Tied weights are stored once, and below an adapter none: what is missing is tied to what is there, or frozen.
-        whole = {names[name]: value for name, value in weights.items()}
-        told = set_model_state_dict(self.model_wrapped, whole, options=replace(WHOLE, strict=False))
-        assert whole, f"no weights: {resume_from_checkpoint}"
+        told = set_model_state_dict(self.model_wrapped, weights, options=replace(WHOLE, strict=False))
         assert not told.unexpected_keys, f"not the weights of this model: {resume_from_checkpoint}"
 
     def _load_rng_state(self, checkpoint: str | None) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from cai.train import scoring
+from cai.train import last_layer
 from cai.train.batches import Group, make_rows
 from cai.train.last_layer import only_scored
 from cai.train.scoring import attach_logprobs
@@ -41,7 +41,7 @@ def learned(kind: str, share: bool, least: int) -> tuple[torch.Tensor, torch.Ten
 @pytest.mark.parametrize("least", [5, 20])
 def test_what_is_scored_does_not_change(kind: str, share: bool, least: int, monkeypatch: pytest.MonkeyPatch) -> None:
     spared = learned(kind, share, least)
-    monkeypatch.setattr(scoring, "only_scored", lambda *_: nullcontext())
+    monkeypatch.setattr(last_layer, "only_scored", lambda *_: nullcontext())
     whole = learned(kind, share, least)
     torch.testing.assert_close(spared[0], whole[0], atol=1e-6, rtol=0)
     torch.testing.assert_close(spared[1], whole[1], atol=1e-6, rtol=1e-5)

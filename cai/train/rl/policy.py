@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cai.kernels import token_logprobs
-from cai.train.last_layer import only_scored
+from cai.train.last_layer import scored_hidden
 from cai.train.scoring import bare, cast_for_head, head_shape
 
 
@@ -42,8 +42,7 @@ class Policy(nn.Module):
         A token's value is read where the token is predicted from: it does not know the token.
         """
         target = bare(self.model)
-        with only_scored(target.base_model, body["input_ids"], score_at_N):
-            hidden_MD = target.base_model(**body, use_cache=False).last_hidden_state.flatten(0, 1)
+        hidden_MD = scored_hidden(target.base_model, body, score_at_N)
         head, shape = target.get_output_embeddings(), head_shape(target.config)
         scored_MD, weight_VD, bias = cast_for_head(hidden_MD, head.weight, head.bias)
         scores = token_logprobs(
@@ -61,14 +60,9 @@ class Policy(nn.Module):
         if scores.entropy_N is not None:
             out["entropy_N"] = scores.entropy_N
         if self.value is not None:
-            seen_MD = hidden_MD if self.trunk is None else self._critic_hidden(body, score_at_N)
+            seen_MD = hidden_MD if self.trunk is None else scored_hidden(self.trunk, body, score_at_N)
             out["value_N"] = self.value(seen_MD[score_at_N.long()].to(self.value.weight.dtype))[:, 0].float()
         return out
-
-    def _critic_hidden(self, body: dict[str, Tensor], score_at_N: Tensor) -> Tensor:
-        assert self.trunk is not None
-        with only_scored(self.trunk, body["input_ids"], score_at_N):
-            return self.trunk(**body, use_cache=False).last_hidden_state.flatten(0, 1)
 
 
 class Reference:
