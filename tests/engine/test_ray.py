@@ -80,6 +80,13 @@ def actors_of(driver: int) -> list[int]:
     return children(driver, "ray::EngineActor")
 
 
+def states() -> dict[str, str]:
+    """By its id, what the cluster that this process is in says of each actor that it ever had."""
+    from ray._private.state import state
+
+    return {name: told["State"] for name, told in state.actor_table(None).items()}
+
+
 def begun(folder: Path, model: Path, *own: str) -> subprocess.Popen[str]:
     """The run as a process of its own, on Ray."""
     code = "import sys; sys.argv[0] = 'cai'; from cai.cli import main; main()"
@@ -119,7 +126,13 @@ def test_a_machine_lost_in_mid_run_changes_no_byte_of_the_export(
     cluster: Any, model: Path, alone: list[str], tmp_path: Path
 ) -> None:
     """Its engine waits for room, and starts on a machine that joins later, as an autoscaler would add one."""
+    before = set(states())
     child = begun(tmp_path, model, f"engine.ray.address={cluster.address}")
+    wait_until(lambda: len(states().keys() - before) == 2, child)
+    # It sleeps until both are up: a run that one engine has ended by itself would not miss the other.
+    child.send_signal(signal.SIGSTOP)
+    wait_until(lambda: [states()[name] for name in states().keys() - before] == ["ALIVE"] * 2, child)
+    child.send_signal(signal.SIGCONT)
     wait_until(lambda: grown(tmp_path), child)
     cluster.remove_node(cluster.second, allow_graceful=False)
     # Here and not in a thread: Ray sets signal handlers when a machine joins.
