@@ -7,7 +7,7 @@ not change; elsewhere the hidden states that come back mean nothing. B rows, T p
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from copy import copy
 from typing import Any
 
@@ -16,12 +16,16 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import AttentionInterface
 
+from cai.train.onednn import fast_linears
+
 NAME = "cai_scored_tail"
 
 
 def scored_hidden(body: Any, inputs: Mapping[str, Tensor], score_at_N: Tensor) -> Tensor:
     """The last hidden states [B * T, D] of `body(**inputs)`, right at `score_at_N`."""
-    with only_scored(body, inputs["input_ids"], score_at_N):
+    # Gradient checkpointing runs the layers again outside of here, and wants them to keep the same tensors.
+    linears = nullcontext() if body.is_gradient_checkpointing else fast_linears()
+    with linears, only_scored(body, inputs["input_ids"], score_at_N):
         return body(**{**inputs, "use_cache": False}).last_hidden_state.flatten(0, 1)
 
 
