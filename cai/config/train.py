@@ -32,6 +32,9 @@ class TrainSettings(Settings):
         default="", description="File of helpful dialogues mixed into `sft`, so that helpfulness is not lost."
     )
     replay_share: float = Field(default=0.5, ge=0, lt=1, description="Share of the mix that comes from `replay`.")
+    skip_bad_rows: bool = Field(
+        default=False, description="Leave out rows that cannot be read, and say how many, instead of refusing the file."
+    )
     mixed_constitutions: bool = Field(
         default=False, description="Allow data made under different constitutions in one training."
     )

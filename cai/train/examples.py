@@ -2,35 +2,36 @@
 columns.
 
 Supervised: `messages` (the last one is the reply), or `prompt` and `completion`. Preferences: `prompt`, `chosen`,
-`rejected` and `p_chosen` (1 where no row has one, refused where some have). Best of K: `prompt`, `replies` and
-`p_best`. Messages are lists of {role, content}. Every problem is found before a model loads and names its file and
-row.
+`rejected` and `p_chosen` (1 where no row has one, refused where some have); both replies may begin with the prompt, as
+in UltraFeedback, and without a `prompt` they must, as in HH-RLHF. Best of K: `prompt`, `replies` and `p_best`. Messages
+are lists of {role, content}, or one text. Every problem is found before a model loads and names its file and row.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from cai.errors import InputError, InputErrors, Where
-from cai.inputs.lines import read_lines
-from cai.inputs.parquet import refuse_unfolding
+from cai.inputs.transcripts import is_transcript, read_transcript
 from cai.records import Message, Prompt, Role
+from cai.train.example_rows import example_rows
 
 Shape = Literal["sft", "pairs", "lists"]
 COLUMNS: dict[Shape, str] = {
     "sft": "`messages`, or `prompt` and `completion`",
-    "pairs": "`prompt`, `chosen`, `rejected` and, for soft labels, `p_chosen`",
+    "pairs": "`chosen`, `rejected`, `prompt` unless both begin with it, and, for soft labels, `p_chosen`",
     "lists": "`prompt`, `replies` and `p_best`",
 }
 OPTIONAL = ("p_chosen", "margin")
 """Columns that every row of a file has or none: an empty cell would be a number nobody stated."""
+TRANSCRIPTS = ("prompt", "chosen", "rejected")
+"""Columns whose text may be a whole conversation, as HH-RLHF writes it."""
 MOST_PROBLEMS = 10
 _HALF = re.compile("[\ud800-\udfff]")
 """Half a surrogate pair, which JSON can write and UTF-8 cannot."""
@@ -63,17 +64,19 @@ class Source:
     path: Path
     sha256: str
     rows: int
+    skipped: int = 0
+    """Rows that could not be read and were left out."""
 
 
 class _Bad(Exception):
     """What is wrong with one row."""
 
 
-def read_examples(path: Path, shape: Shape) -> tuple[list[Example], Source]:
-    """All examples of a Parquet or JSONL file. Raises InputErrors naming the first bad rows."""
+def read_examples(path: Path, shape: Shape, *, skip_bad_rows: bool = False) -> tuple[list[Example], Source]:
+    """All examples of a Parquet or JSONL file. Raises InputErrors naming the first bad rows unless they are skipped."""
     count, examples, problems = 0, list[Example](), list[InputError]()
     optional: frozenset[str] | None = None
-    for number, row in _rows(path):
+    for number, row in example_rows(path):
         count += 1
         if optional is None and isinstance(row, dict):
             _check_columns(path, row, shape)
@@ -85,55 +88,15 @@ def read_examples(path: Path, shape: Shape) -> tuple[list[Example], Source]:
             examples.append(_READERS[shape](row, f"{path.name}:{number}"))
         except _Bad as bad:
             problems.append(InputError(str(bad), "", Where(path, number)))
-            if len(problems) == MOST_PROBLEMS:
+            if len(problems) == MOST_PROBLEMS and not skip_bad_rows:
                 break
-    if problems:
-        raise InputErrors([*problems, InputError("mend these rows or leave them out", "", Where(path))])
+    if problems and not (skip_bad_rows and examples):
+        remedy = "mend these rows, or go on without them: train.skip_bad_rows=true"
+        raise InputErrors([*problems[:MOST_PROBLEMS], InputError(remedy, "", Where(path))])
     if not examples:
         raise InputError("the file holds no rows", "give one with at least one example", Where(path))
     with path.open("rb") as file:
-        return examples, Source(path, hashlib.file_digest(file, "sha256").hexdigest(), count)
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Each row with its number, or what is wrong with it."""
-    if not path.is_file():
-        raise InputError(f"there is no file {path}", "give one with `train.data=[FILE]`, or run the stage before first")
-    if path.suffix == ".parquet":
-        yield from enumerate(_parquet_rows(path), start=1)
-    elif path.suffix in (".jsonl", ".ndjson"):
-        yield from _json_rows(path)
-    else:
-        raise InputError(
-            f"files ending in {path.suffix or 'nothing'} are not read", "use .parquet or .jsonl", Where(path)
-        )
-
-
-def _parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet as pq
-    from pyarrow import ArrowException
-
-    try:
-        file = pq.ParquetFile(path)
-        refuse_unfolding(file.metadata, path)
-        for batch in file.iter_batches(batch_size=1024):
-            yield from batch.to_pylist()
-    except (ArrowException, OSError, UnicodeDecodeError) as error:
-        first = str(error).splitlines()[0]
-        raise InputError(f"this Parquet file cannot be read: {first}", "write it again", Where(path)) from error
-
-
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    for number, line in read_lines(path):
-        if isinstance(line, InputError):
-            yield number, f"{line.what}; {line.remedy}"
-        elif line.strip():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                yield number, f"this line is not JSON: {error}"
-            else:
-                yield number, row if isinstance(row, dict) else "this line is not a JSON object"
+        return examples, Source(path, hashlib.file_digest(file, "sha256").hexdigest(), count, len(problems))
 
 
 def _fits(names: set[str], shape: Shape) -> bool:
@@ -142,7 +105,7 @@ def _fits(names: set[str], shape: Shape) -> bool:
         case "sft":
             return "messages" in names or {"prompt", "completion"} <= names
         case "pairs":
-            return {"prompt", "chosen", "rejected"} <= names
+            return {"chosen", "rejected"} <= names
         case "lists":
             return {"prompt", "replies", "p_best"} <= names
 
@@ -166,7 +129,9 @@ def _same_columns(row: dict[str, Any], shape: Shape, optional: frozenset[str]) -
 
 
 def _messages(value: Any, column: str) -> tuple[Message, ...]:
-    """Messages of a cell: a list of {role, content}, or a text, which is a user's turn or a reply."""
+    """Messages of a cell: a list of {role, content}, or a text, which is a user's turn, a reply or a transcript."""
+    if isinstance(value, str) and column in TRANSCRIPTS and is_transcript(value):
+        return read_transcript(value)
     if isinstance(value, str):
         value = [{"role": "user" if column == "prompt" else "assistant", "content": value}]
     if not isinstance(value, list) or not value:
@@ -191,8 +156,11 @@ def _prompt(messages: Sequence[Message], category: str) -> Prompt:
     return Prompt.of(tuple(messages), category=category)
 
 
-def _reply(value: Any, column: str) -> str:
+def _reply(value: Any, column: str, turns: Sequence[Message] = ()) -> str:
+    """The text of the one message in a cell, or of the one that follows `turns` there."""
     messages = _messages(value, column)
+    if turns and len(messages) > 1 and messages[:-1] == tuple(turns):
+        messages = messages[-1:]
     if len(messages) != 1 or messages[0].role != "assistant":
         raise _Bad(f"`{column}` is not one assistant message; earlier turns belong to `prompt`")
     if not messages[0].content.strip():
@@ -232,9 +200,24 @@ def _sft(row: dict[str, Any], id: str) -> Example:
     return Example(id, prompt, (reply,), (1.0,), _sha(row), round=number, revisions=revisions)
 
 
+def _turns(row: dict[str, Any]) -> tuple[Message, ...]:
+    """What a pair replies to: its `prompt`, or without one all that both conversations begin with but for their end."""
+    if row.get("prompt") is not None:
+        turns = _messages(row["prompt"], "prompt")
+        # A transcript's prompt may end with the mark that the reply follows.
+        return turns[:-1] if turns[-1] == Message(role="assistant", content="") else turns
+    *turns, _ = _messages(row["chosen"], "chosen")
+    if not turns:
+        raise _Bad("there is no `prompt`, and `chosen` is a reply alone")
+    if _messages(row["rejected"], "rejected")[:-1] != tuple(turns):
+        raise _Bad("there is no `prompt`, and `chosen` and `rejected` differ before their last message")
+    return tuple(turns)
+
+
 def _pair(row: dict[str, Any], id: str) -> Example:
-    prompt = _prompt(_messages(row["prompt"], "prompt"), _text(row, "category"))
-    chosen, rejected = _reply(row["chosen"], "chosen"), _reply(row["rejected"], "rejected")
+    turns = _turns(row)
+    prompt = _prompt(turns, _text(row, "category"))
+    chosen, rejected = (_reply(row[name], name, turns) for name in ("chosen", "rejected"))
     if chosen == rejected:
         raise _Bad("`chosen` and `rejected` are the same text")
     p = 1.0 if row.get("p_chosen") is None else _number(row, "p_chosen")

@@ -57,8 +57,8 @@ class _Linear(torch.autograd.Function):
         return _product(x, weight_ED, bias)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x, weight_ED = ctx.saved_tensors
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        (grad,), (x, weight_ED) = grad_outputs, ctx.saved_tensors
         of_x, of_weight, of_bias = ctx.needs_input_grad
         grad_ME = grad.flatten(0, -2)
         return (

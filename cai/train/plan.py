@@ -107,11 +107,13 @@ def plan_lines(method: Method, settings: TrainSettings, base: Base, prepared: Pr
     """The plan for people, one line each."""
     scored = plan.scored_tokens / max(1, plan.forward_tokens)
     dropped = f", {prepared.dropped} left out and {prepared.cut} cut for their length"
+    skipped = sum(source.skipped for source in prepared.sources)
     return [
         f"{method.name}: {method.help}",
         f"model {settings.model}: {base.parameters:,} parameters, context {base.limit:,} tokens",
         f"data: {prepared.train:,} examples to train on, {prepared.evaluation:,} to evaluate on"
-        + (dropped if prepared.dropped or prepared.cut else ""),
+        + (dropped if prepared.dropped or prepared.cut else "")
+        + (f", {skipped} rows that cannot be read left out" if skipped else ""),
         "constitution: " + (", ".join(sha[:12] for sha in prepared.constitutions) or "not stated in the data"),
         *prepared.lengths.lines(),
         f"batch: {settings.batch_size} examples = {plan.accumulation} x {settings.micro_batch} on each process",

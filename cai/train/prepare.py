@@ -52,12 +52,12 @@ def prepare(method: Method, settings: TrainSettings, base: Base, run: Path) -> P
     files = [Path(f) for f in settings.data] or [
         default_file(run, {"sft": "sft.parquet", "pairs": "pairs.parquet", "lists": "lists.parquet"}[shape])
     ]
-    examples, sources = _read_all(files, shape)
+    examples, sources = _read_all(files, shape, settings)
     if shape == "sft":
         examples = choose_steps(examples, settings.steps)
     extra = list[Example]()
     if shape == "sft" and settings.replay:
-        extra, more = _read_all([Path(settings.replay)], "sft")
+        extra, more = _read_all([Path(settings.replay)], "sft", settings)
         sources += more
     for name in settings.held_out:
         PromptFile(name).check()
@@ -101,10 +101,10 @@ def shape_of(method: Method, settings: TrainSettings) -> Shape:
     return "lists" if method.kind == "reward" and settings.reward_loss == "best-of-k" else "pairs"
 
 
-def _read_all(files: Sequence[Path], shape: Shape) -> tuple[list[Example], list[Source]]:
+def _read_all(files: Sequence[Path], shape: Shape, settings: TrainSettings) -> tuple[list[Example], list[Source]]:
     examples, sources = list[Example](), list[Source]()
     for file in files:
-        found, source = read_examples(file, shape)
+        found, source = read_examples(file, shape, skip_bad_rows=settings.skip_bad_rows)
         examples += found
         sources.append(source)
     return examples, sources
@@ -116,7 +116,7 @@ def _split(
     if not settings.eval_data:
         split = split_by_prompt(examples, settings.eval_share, settings.seed)
         return split.train, split.evaluation
-    evaluation, more = _read_all([Path(settings.eval_data)], shape)
+    evaluation, more = _read_all([Path(settings.eval_data)], shape, settings)
     sources += more
     refuse_shared_prompts([*examples, *extra], {e.prompt.id for e in evaluation}, settings.eval_data)
     return examples, choose_steps(evaluation, settings.steps) if shape == "sft" else evaluation

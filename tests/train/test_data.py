@@ -111,6 +111,68 @@ def test_pairs_without_p_are_hard_ones(tmp_path: Path) -> None:
     assert {e.target for e in examples} == {(1.0, 0.0)}
 
 
+ASKED, GO, NO = {"role": "user", "content": "take the lamp"}, ASSISTANT, {"role": "assistant", "content": "no"}
+SAID = "\n\nHuman: red\n\nAssistant: blue\n\nHuman: take the lamp\n\nAssistant:"
+
+
+@pytest.mark.parametrize(
+    ("row", "turns"),
+    [
+        ({"prompt": "take the lamp", "chosen": "go", "rejected": "no"}, 1),
+        ({"prompt": "take the lamp", "chosen": [ASKED, GO], "rejected": [ASKED, NO]}, 1),  # as UltraFeedback
+        ({"prompt": [ASKED], "chosen": [ASKED, GO], "rejected": [NO]}, 1),
+        ({"chosen": [ASKED, GO], "rejected": [ASKED, NO]}, 1),  # TRL's implicit prompt
+        ({"chosen": f"{SAID} go", "rejected": f"{SAID} no"}, 3),  # as HH-RLHF
+        ({"prompt": SAID, "chosen": "go", "rejected": "no"}, 3),
+        ({"prompt": None, "chosen": f"{SAID} go", "rejected": f"{SAID} no"}, 3),
+    ],
+)
+def test_pairs_of_public_files_are_read(tmp_path: Path, row: dict[str, Any], turns: int) -> None:
+    ((example,), _) = read_examples(write_rows(tmp_path / "p.jsonl", [row]), "pairs")
+    assert [m.role for m in example.prompt.messages] == ["user", "assistant", "user"][-turns:]
+    assert example.prompt.messages[-1].content == "take the lamp"
+    assert example.replies == ("go", "no")
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"chosen": "go", "rejected": "no"}, "no `prompt`, and `chosen` is a reply alone"),
+        ({"chosen": [ASKED, GO], "rejected": [{**ASKED, "content": "go"}, NO]}, "differ before their last message"),
+        ({"chosen": [ASKED, GO], "rejected": "no"}, "differ before their last message"),
+        ({"prompt": "red", "chosen": [ASKED, GO], "rejected": [ASKED, NO]}, "`chosen` is not one assistant message"),
+        ({"chosen": f"{SAID} go", "rejected": SAID}, "`rejected` is empty"),
+    ],
+)
+def test_pairs_that_reply_to_nothing_or_to_two_things_are_told(tmp_path: Path, row: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=rf"p\.jsonl:1.*{said}"):
+        read_examples(write_rows(tmp_path / "p.jsonl", [row]), "pairs")
+
+
+def test_bad_rows_are_left_out_and_counted_where_that_is_asked_for(tmp_path: Path, tiny_folder: Path) -> None:
+    rows = [*pair_rows(30), *({"prompt": "go", "chosen": "", "rejected": "no", "p_chosen": 1.0} for _ in range(12))]
+    found = prepared(tmp_path, tiny_folder, rows, skip_bad_rows=True)
+    assert (len(found.items), found.sources[0].rows, found.sources[0].skipped) == (30, 42, 12)
+    with pytest.raises(InputError, match=r"skip_bad_rows=true"):
+        prepared(tmp_path, tiny_folder, rows)
+    with pytest.raises(InputError, match="`chosen` is empty"):
+        prepared(tmp_path, tiny_folder, rows[30:], skip_bad_rows=True)
+
+
+def test_a_packed_file_is_read(tmp_path: Path) -> None:
+    import gzip
+
+    file = tmp_path / "p.jsonl.gz"
+    file.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in pair_rows(3)).encode()))
+    assert len(read_examples(file, "pairs")[0]) == 3
+
+
+def test_hh_rlhf_is_read_whole(public_data: Path) -> None:
+    file = public_data / "hh-rlhf" / "harmless-base-test.jsonl.gz"
+    examples, source = read_examples(file, "pairs", skip_bad_rows=True)
+    assert (len(examples), source.rows, source.skipped) == (2303, 2312, 9)
+
+
 @pytest.mark.parametrize("p_best", [[0.5, float("nan")], [0.5, 0.4], [1.5, -0.5], [True, False], ["a", "b"], [1.0]])
 def test_a_list_of_odd_probabilities_is_refused(tmp_path: Path, p_best: list[Any]) -> None:
     row = {"prompt": "how do i bake", "replies": ["go", "no"], "p_best": p_best}
@@ -179,7 +241,7 @@ def test_a_held_out_file_that_cannot_be_read_is_no_empty_one(tmp_path: Path, tin
 
 
 def test_the_wrong_columns_are_told_with_what_they_would_fit(tmp_path: Path, tiny_folder: Path) -> None:
-    with pytest.raises(InputError, match=r"`prompt`, `chosen`, `rejected`.*data for sft"):
+    with pytest.raises(InputError, match=r"`chosen`, `rejected`, `prompt`.*data for sft"):
         prepared(tmp_path, tiny_folder, sft_rows(3))
 
 
