@@ -50,7 +50,7 @@ class RLSizes:
     """Rollout-and-update steps, over all rounds together."""
     prompts: int = 24
     """Prompts a step, four replies each; half of them are red-team requests."""
-    watched: int = 256
+    watched: int = 768
     """Validation requests an evaluation."""
     every: int = 7
     """Steps between evaluations."""

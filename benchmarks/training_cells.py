@@ -54,9 +54,9 @@ class Sizes:
     plain_pairs: int = 1200
     mixed: int = 120
     """Training requests of all kinds, for the inverted constitution."""
-    test_red: int = 180
-    test_harmless: int = 150
-    test_borderline: int = 60
+    test_red: int = 240
+    test_harmless: int = 400
+    test_borderline: int = 160
 
 
 @dataclass(frozen=True, slots=True)
