@@ -50,9 +50,11 @@ async def _speed(engine: Engine, twin: Engine, plain: Plain, count: int, seed: i
     judge, talker, tokens = Judge(engine.model, engine), Judge("twin", twin), dict[str, Usage]()
     rounds: list[dict[str, Spent]] = []
     for number in range(ROUNDS):
-        pairs = _pairs(every, every[:count], ASKED, seed + 100 * count + number)
-        letters, tokens["logprob"] = await _timed(judge, pairs, Asking(seed=seed))
-        reasons, tokens["cot-64"] = await _timed(talker, pairs[:FEW], Asking(mode="cot", cot_tokens=64, seed=seed))
+        pairs = own_pairs(every, every[:count], ASKED, seed + 100 * count + number)
+        letters, tokens["logprob"] = await seconds_a_label(judge, pairs, Asking(seed=seed))
+        reasons, tokens["cot-64"] = await seconds_a_label(
+            talker, pairs[:FEW], Asking(mode="cot", cot_tokens=64, seed=seed)
+        )
         rounds.append({"logprob": letters, "cot-64": reasons, "plain transformers": plain.timed(pairs[:FEW], seed)})
     found: dict[str, Any] = {"principles": count, "rounds": ROUNDS}
     for clock, at in (("wall", 0), ("cpu", 1)):
@@ -65,12 +67,12 @@ async def _speed(engine: Engine, twin: Engine, plain: Plain, count: int, seed: i
     return found
 
 
-def _pairs(every: Sequence[Principle], asked: Sequence[Principle], n: int, seed: int) -> list[Known]:
+def own_pairs(every: Sequence[Principle], asked: Sequence[Principle], n: int, seed: int) -> list[Known]:
     """Pairs that no other round has, each under all the principles asked about."""
     return [Known(p.prompt, p.a, p.b, tuple(asked), p.a_better) for p in known_pairs(every, n, seed)]
 
 
-async def _timed(judge: Judge, pairs: Sequence[Known], asking: Asking) -> tuple[Spent, Usage]:
+async def seconds_a_label(judge: Judge, pairs: Sequence[Known], asking: Asking) -> tuple[Spent, Usage]:
     """Seconds a label and tokens of all pairs asked at once."""
     wall, cpu = time.perf_counter(), time.process_time()
     asked = (ask_pair([judge], p.principles, p.prompt, p.a, p.b, asking) for p in pairs)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import AttentionInterface
 
-from cai.train.onednn import fast_linears
+from cai.train.linears import fast_linears
 
 NAME = "cai_scored_tail"
 

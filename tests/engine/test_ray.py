@@ -44,21 +44,22 @@ def alone(model: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return exports(folder / "runs" / "r")
 
 
+def patiently(start: Callable[[], Any]) -> Any:
+    """What Ray starts; it gives its own processes 30 seconds to come up, which a busy machine may not do."""
+    for _ in range(4):
+        try:
+            return start()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - Ray raises a bare one, or means to end the process
+            late = error
+    raise late
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Two machines with one CPU each, and this process connected to them."""
     check_installed()
     import ray
     from ray.cluster_utils import Cluster
-
-    def patiently(start: Callable[[], Any]) -> Any:
-        """Ray gives its own processes 30 seconds to come up, which a busy machine may not do."""
-        for _ in range(4):
-            try:
-                return start()
-            except Exception as error:  # noqa: BLE001 - Ray raises a bare one
-                late = error
-        raise late
 
     quick = {"health_check_period_ms": 1000, "health_check_timeout_ms": 10000, "health_check_failure_threshold": 3}
     head = {"num_cpus": 1, "_system_config": quick, "include_dashboard": False}
@@ -109,12 +110,21 @@ def wait_until(ready: Callable[[], bool], child: subprocess.Popen[str]) -> None:
     assert child.poll() is None, child.communicate()[1]
 
 
+def asleep_until(ready: Callable[[], bool], child: subprocess.Popen[str]) -> None:
+    """Let the driver sleep until its engines are up: a run that one has ended by itself would not miss the other."""
+    child.send_signal(signal.SIGSTOP)
+    wait_until(ready, child)
+    child.send_signal(signal.SIGCONT)
+
+
 def test_an_engine_killed_in_mid_run_changes_no_byte_of_the_export(
     model: Path, alone: list[str], tmp_path: Path
 ) -> None:
     # Half a CPU each, so that both fit where this test may use one only.
     child = begun(tmp_path, model, "engine.ray.address=local", "engine.ray.cpus=0.5")
-    wait_until(lambda: grown(tmp_path) and len(actors_of(child.pid)) == 2, child)
+    wait_until(lambda: bool(actors_of(child.pid)), child)
+    asleep_until(lambda: len(actors_of(child.pid)) == 2, child)
+    wait_until(lambda: grown(tmp_path), child)
     os.kill(actors_of(child.pid)[0], signal.SIGKILL)
     _, err = child.communicate(timeout=WAIT)
     assert child.returncode == 0, err
@@ -129,14 +139,11 @@ def test_a_machine_lost_in_mid_run_changes_no_byte_of_the_export(
     before = set(states())
     child = begun(tmp_path, model, f"engine.ray.address={cluster.address}")
     wait_until(lambda: len(states().keys() - before) == 2, child)
-    # It sleeps until both are up: a run that one engine has ended by itself would not miss the other.
-    child.send_signal(signal.SIGSTOP)
-    wait_until(lambda: [states()[name] for name in states().keys() - before] == ["ALIVE"] * 2, child)
-    child.send_signal(signal.SIGCONT)
+    asleep_until(lambda: [states()[name] for name in states().keys() - before] == ["ALIVE"] * 2, child)
     wait_until(lambda: grown(tmp_path), child)
     cluster.remove_node(cluster.second, allow_graceful=False)
     # Here and not in a thread: Ray sets signal handlers when a machine joins.
-    cluster.second = cluster.add_node(num_cpus=1)
+    cluster.second = patiently(lambda: cluster.add_node(num_cpus=1))
     _, err = child.communicate(timeout=WAIT)
     assert child.returncode == 0, err
     assert "warning: an engine died" in err

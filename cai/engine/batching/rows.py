@@ -12,6 +12,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from cai.kernels.onednn import mkl_is_slow, onednn_product
+
 ROW_COUNTS = (8, 16, 24, 32, 48, 64, 96, 128, 256)
 REFERENCE = {"cpu": 32, "cuda": 64}
 PADDING = 1.25
@@ -52,9 +54,17 @@ class RowLinear(nn.Module):
                 self.bias_N.copy_(bias_N)
 
     def _product(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
-        if self.bias_N is None:
-            return torch.mm(rows, self.weight_KN, out=out)
-        return torch.addmm(self.bias_N, rows, self.weight_KN, out=out)
+        return row_product(rows, self.weight_KN, self.bias_N, out)
+
+
+def row_product(rows: Tensor, weight_KN: Tensor, bias_N: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+    """rows @ weight + bias, [rows, N], into `out` if given."""
+    if rows.device.type == "cpu" and rows.dtype == weight_KN.dtype == torch.float32 and mkl_is_slow():
+        made = onednn_product(rows, weight_KN.t(), bias_N)
+        return made if out is None else out.copy_(made)
+    if bias_N is None:
+        return torch.mm(rows, weight_KN, out=out)
+    return torch.addmm(bias_N, rows, weight_KN, out=out)
 
 
 def use_row_linears(model: nn.Module) -> tuple[int, ...]:
@@ -81,9 +91,9 @@ def equal_row_counts(weight_NK: Tensor) -> tuple[int, ...]:
     most = max(ROW_COUNTS)
     rows = torch.randn(most, weight_KN.shape[0], generator=generator).to(device, weight_NK.dtype)
     count = REFERENCE[device.type]
-    truth = torch.cat([torch.mm(rows[at : at + count], weight_KN) for at in range(0, most, count)])
+    truth = torch.cat([row_product(rows[at : at + count], weight_KN) for at in range(0, most, count)])
     return tuple(
-        size for size in ROW_COUNTS if size == count or torch.equal(torch.mm(rows[:size], weight_KN), truth[:size])
+        size for size in ROW_COUNTS if size == count or torch.equal(row_product(rows[:size], weight_KN), truth[:size])
     )
 
 

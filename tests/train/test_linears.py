@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cai.train.onednn import _ThroughOneDNN, mkl_is_slow, onednn_linear
+from cai.kernels.onednn import mkl_is_slow
+from cai.train.linears import ThroughOneDNN, onednn_linear
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 
@@ -46,7 +47,7 @@ def test_frozen_weights_get_no_gradient() -> None:
 def test_within_it_layers_of_many_float32_rows_go_through_onednn() -> None:
     layer, wide = nn.Linear(8, 8), nn.Linear(8, 8, dtype=torch.float64)
     many, few = torch.randn(64, 8), torch.randn(63, 8)
-    with _ThroughOneDNN():
+    with ThroughOneDNN():
         assert type(layer(many).grad_fn).__name__ == "_LinearBackward"
         assert type(layer(few).grad_fn).__name__ == "AddmmBackward0"
         assert type(wide(many.double()).grad_fn).__name__ == "AddmmBackward0"
