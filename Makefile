@@ -69,6 +69,7 @@ bench-vllm: vllm
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.vllm_chains
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.served_chains
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.simulation
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.vllm_labels
 	$(BIN)/python -m benchmarks.engines --vllm
 
 clean:
