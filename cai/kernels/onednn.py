@@ -17,8 +17,8 @@ from torch import Tensor
 def mkl_is_slow(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Whether MKL leaves this processor's AVX-512 alone. Never measured: the same machine must give the same sums."""
     made = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
-    able = made and torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return able and cpuinfo.is_file() and "GenuineIntel" not in cpuinfo.read_text("utf-8")
+    able = torch.backends.cpu.get_cpu_capability() == "AVX512" and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return made and able and cpuinfo.is_file() and "GenuineIntel" not in cpuinfo.read_text("utf-8")
 
 
 def onednn_product(x: Tensor, weight_ED: Tensor, bias_E: Tensor | None = None) -> Tensor:
