@@ -37,11 +37,11 @@ class RowLinear(nn.Module):
         if missing:
             rows = nn.functional.pad(rows, (0, 0, 0, missing))
         if len(sizes) == 1:
-            out = self._product(rows)
+            out = row_product(rows, self.weight_KN, self.bias_N)
         else:
             out, at = rows.new_empty(rows.shape[0], self.weight_KN.shape[1]), 0
             for size in sizes:
-                self._product(rows[at : at + size], out[at : at + size])
+                row_product(rows[at : at + size], self.weight_KN, self.bias_N, out[at : at + size])
                 at += size
         return out[:total].view(*x.shape[:-1], self.weight_KN.shape[1])
 
@@ -52,9 +52,6 @@ class RowLinear(nn.Module):
                 self.weight_KN.copy_(weight_NK.t())
             if bias_N is not None and self.bias_N is not None:
                 self.bias_N.copy_(bias_N)
-
-    def _product(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
-        return row_product(rows, self.weight_KN, self.bias_N, out)
 
 
 def row_product(rows: Tensor, weight_KN: Tensor, bias_N: Tensor | None = None, out: Tensor | None = None) -> Tensor:
