@@ -131,8 +131,8 @@ def _same_columns(row: dict[str, Any], shape: Shape, optional: frozenset[str]) -
 def _messages(value: Any, column: str) -> tuple[Message, ...]:
     """Messages of a cell: a list of {role, content}, or a text, which is a user's turn, a reply or a transcript."""
     if isinstance(value, str) and column in TRANSCRIPTS and is_transcript(value):
-        return read_transcript(value)
-    if isinstance(value, str):
+        value = [message.model_dump() for message in read_transcript(value)]
+    elif isinstance(value, str):
         value = [{"role": "user" if column == "prompt" else "assistant", "content": value}]
     if not isinstance(value, list) or not value:
         raise _Bad(f"`{column}` is not a list of messages")

@@ -142,6 +142,7 @@ def test_pairs_of_public_files_are_read(tmp_path: Path, row: dict[str, Any], tur
         ({"chosen": [ASKED, GO], "rejected": "no"}, "differ before their last message"),
         ({"prompt": "red", "chosen": [ASKED, GO], "rejected": [ASKED, NO]}, "`chosen` is not one assistant message"),
         ({"chosen": f"{SAID} go", "rejected": SAID}, "`rejected` is empty"),
+        ({"chosen": f"{SAID} go", "rejected": f"{SAID} \ud800"}, "half a surrogate pair"),
     ],
 )
 def test_pairs_that_reply_to_nothing_or_to_two_things_are_told(tmp_path: Path, row: dict[str, Any], said: str) -> None:
