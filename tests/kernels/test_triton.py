@@ -120,15 +120,17 @@ def test_a_forbidden_token_adds_nothing_to_moment_and_mix(engine: str) -> None:
 
 
 def test_a_row_scores_the_same_in_any_batch() -> None:
-    """Bit for bit on a GPU; the interpreter multiplies by numpy, whose rows may depend on their place in a tile."""
-    close = partial(torch.testing.assert_close, rtol=0 if DEVICE == "cuda" else 1e-5, atol=0)
     batch = batch_of(40, 24, 300, torch.float32, PLAIN, bias=False)
+    if DEVICE == "cpu":
+        # The interpreter multiplies by numpy, whose rows may depend on their place in a tile: nothing is to be rounded.
+        quarters = ((t * 4).round() / 4 for t in (batch.hidden_ND, batch.weight_VD))
+        batch = replace(batch, **dict(zip(("hidden_ND", "weight_VD"), quarters, strict=True)))
     shift_N = torch.zeros(40, device=DEVICE)
     whole = fold_triton(batch, 0, 300, shift_N, moment=True)
     for start, end in ((0, 1), (33, 40), (5, 37)):
         part = fold_triton(batch.rows(start, end), 0, 300, shift_N[start:end], moment=True)
-        close(part.sum_N, whole.sum_N[start:end])
-        close(part.moment_N, whole.moment_N[start:end])
+        assert torch.equal(part.sum_N, whole.sum_N[start:end])
+        assert torch.equal(part.moment_N, whole.moment_N[start:end])
 
 
 def test_misaligned_rows_take_the_pointer_path() -> None:
