@@ -136,6 +136,11 @@ class RaySettings(Settings):
     wait: float = Field(
         default=600.0, gt=0, description="Most seconds without any running actor; then the run stops, resumable."
     )
+    direct: bool = Field(
+        default=True,
+        description="Send requests over connections of our own, at a tenth of the processor time; false: as Ray's "
+        "messages, where machines can reach each other's Ray ports only.",
+    )
 
 
 class EngineSettings(Settings):

@@ -5,6 +5,7 @@ An exception that Ray carries becomes another class with a traceback for a messa
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cai.engine.render import PROBE
+from cai.engine.wire import Address, Door
 from cai.errors import CaiError, EngineFault, RecordFault
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ class EngineActor:
         # vLLM would bind the threads of every actor of a machine to the same cores.
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         self._fault: Fault | None = None
+        self._door = Door(self._called)
         try:
             self._engine = opener(spec)
         except CaiError as error:
@@ -69,6 +72,19 @@ class EngineActor:
         exact = bool(getattr(engine, "exact", True))
         name = f"{socket.gethostname()} (process {os.getpid()})"
         return Facts(name, engine.fingerprint, engine.context_length, engine.encode(PROBE), exact, _versions())
+
+    async def door(self) -> Address:
+        """Where replies and scores are to be had without Ray's messages."""
+        import ray
+
+        return await self._door.open(ray.util.get_node_ip_address())
+
+    async def hold(self) -> None:
+        """Never ends: what waits for it hears of this process's death."""
+        await asyncio.Event().wait()
+
+    async def _called(self, method: str, *given: Any) -> Any:
+        return await {"generate": self.generate, "option_logprobs": self.option_logprobs}[method](*given)
 
     async def generate(self, turns: tuple[Turn, ...], sampling: Sampling, prefill: str) -> Completion | Fault:
         """The reply, or why there is none."""

@@ -12,6 +12,7 @@ import importlib.util
 import os
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from cai.engine.files import find_template
@@ -19,6 +20,7 @@ from cai.engine.pool import Pool, WorkerLost
 from cai.engine.protocol import Completion, OptionScores, Sampling, TrainableEngine, Turn
 from cai.engine.ray_actor import EngineActor, Facts, Fault
 from cai.engine.render import PROBE, ChatRenderer
+from cai.engine.wire import Line, LineBroken
 from cai.errors import EngineDown, InputError, Where
 from cai.seeds import content_id
 
@@ -33,11 +35,15 @@ SUPPORTED = ((2, 50), (3, 0))
 """The oldest version that has what is used here, and the first one that may not."""
 SPARE_CALLS = 16
 """Calls that an actor takes at a time beside requests."""
+LAST_WORDS = 10.0
+"""Most seconds to wait for Ray's word about an engine whose connection broke."""
 OWN_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # On a busy machine Ray's own processes take longer to come up than it waits for them.
     "RAY_agent_register_timeout_ms": "120000",
     "RAY_worker_register_timeout_seconds": "300",
+    # At its default of 15, actors starve beside any other work on their cores.
+    "RAY_worker_niceness": "0",
 }
 
 
@@ -128,7 +134,7 @@ class RayEngine:
         self._told_inexact = False
         make = _maker(spec, opener)
         self._pool = Pool(
-            start=lambda: _Remote(make(), self._check, lambda: self._updates.values()),
+            start=lambda: _Remote(make(), self._check, lambda: self._updates.values(), direct=spec.ray.direct),
             size=spec.ray.actors,
             in_flight=spec.inner.in_flight,
             patience=spec.ray.wait,
@@ -152,13 +158,13 @@ class RayEngine:
 
     async def generate(self, turns: tuple[Turn, ...], sampling: Sampling, *, prefill: str = "") -> Completion:
         """Draw one reply on the actor that holds the conversation's start, on another one if that dies."""
-        return await self._pool.run(turns, lambda actor: actor.ask("generate", turns, sampling, prefill))
+        return await self._pool.run(turns, lambda actor: actor.call("generate", turns, sampling, prefill))
 
     async def option_logprobs(
         self, turns: tuple[Turn, ...], options: tuple[str, ...], *, prefill: str = ""
     ) -> OptionScores:
         """Score options, likewise."""
-        return await self._pool.run(turns, lambda actor: actor.ask("option_logprobs", turns, options, prefill))
+        return await self._pool.run(turns, lambda actor: actor.call("option_logprobs", turns, options, prefill))
 
     async def update_weights(self, weights: Iterable[tuple[str, Tensor]]) -> None:
         """Replace weights by name on every actor, and on those that take a dead one's place later."""
@@ -196,8 +202,14 @@ class RayEngine:
 class _Remote:
     """One actor, as the pool sees it."""
 
-    def __init__(self, actor: Any, check: Callable[[Facts], None], updates: Callable[[], Iterable[Any]]) -> None:
-        self.actor, self._check, self._updates = actor, check, updates
+    def __init__(
+        self, actor: Any, check: Callable[[Facts], None], updates: Callable[[], Iterable[Any]], *, direct: bool
+    ) -> None:
+        self.actor, self._check, self._updates, self._direct = actor, check, updates, direct
+        self._held = actor.hold.remote()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connecting: asyncio.Task[Line] | None = None
+        self._dying: asyncio.Task[str] | None = None
 
     async def ready(self) -> None:
         """Wait until its engine is open, is what the others are, and has the weights of the moment."""
@@ -206,7 +218,7 @@ class _Remote:
             await self.ask("update_weights", update)
 
     async def ask(self, method: str, *given: Any) -> Any:
-        """Call the actor; its faults are raised here. Raises WorkerLost when it or its machine dies before the end."""
+        """Call the actor by Ray; its faults are raised here. Raises WorkerLost when it dies before the end."""
         ray = _ray()
         reference = getattr(self.actor, method).remote(*given)
         try:
@@ -218,13 +230,61 @@ class _Remote:
             raise
         except ray.exceptions.RayError as error:
             raise WorkerLost(_reason(error)) from error
-        if isinstance(answer, Fault):
-            raise answer.error
-        return answer
+        return _told(answer)
+
+    async def call(self, method: str, *given: Any) -> Any:
+        """Like `ask`, over a connection of our own where there may be one."""
+        if not self._direct:
+            return await self.ask(method, *given)
+        loop = asyncio.get_running_loop()
+        if self._connecting is None or self._loop is not loop:
+            self._loop, self._connecting = loop, loop.create_task(self._connect())
+        # Whoever asked first may give up; the others still want the connection.
+        line = await asyncio.shield(self._connecting)
+        try:
+            return _told(await line.ask(method, *given))
+        except LineBroken as broken:
+            raise WorkerLost(await self._why(broken)) from broken
+
+    async def _connect(self) -> Line:
+        address = await self.ask("door")
+        try:
+            line = await Line.to(address)
+        except OSError as error:
+            await self.ask("facts")  # a dead actor is no closed port
+            what = f"an engine at {address.host}:{address.port} cannot be reached: {str(error) or 'no answer'}"
+            remedy = "open the ports between the machines, or send requests through Ray: engine.ray.direct=false"
+            raise InputError(what, remedy) from error
+        self._dying = asyncio.create_task(self._death(line))
+        return line
+
+    async def _death(self, line: Line) -> str:
+        """Wait for the actor's end, of which a machine that is gone does not tell the connection; says what it was."""
+        try:
+            await self._held
+        except _ray().exceptions.RayError as error:
+            reason = _reason(error)
+            line.end(reason)
+            return reason
+        raise AssertionError("an actor's `hold` came to an end")
+
+    async def _why(self, broken: LineBroken) -> str:
+        """What ended the actor as Ray tells it, which may be a moment after its connection broke."""
+        if self._dying is not None and not self._dying.cancelled():
+            with suppress(TimeoutError):
+                return await asyncio.wait_for(asyncio.shield(self._dying), LAST_WORDS)
+        return str(broken)
 
     def stop(self) -> None:
         """End the process; what it was doing is lost."""
         _ray().kill(self.actor)
+
+
+def _told(answer: Any) -> Any:
+    """An actor's answer. Raises the fault that it is."""
+    if isinstance(answer, Fault):
+        raise answer.error
+    return answer
 
 
 def _ray() -> Any:

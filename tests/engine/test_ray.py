@@ -150,12 +150,13 @@ def test_a_machine_lost_in_mid_run_changes_no_byte_of_the_export(
     assert exports(tmp_path / "runs" / "r") == alone
 
 
-def pool(opener: Any, actors: int = 2) -> RayEngine:
-    spec = EngineSettings(kind="ray", model="scripted", ray=RaySettings(actors=actors, wait=WAIT))
+def pool(opener: Any, actors: int = 2, *, direct: bool = True) -> RayEngine:
+    spec = EngineSettings(kind="ray", model="scripted", ray=RaySettings(actors=actors, wait=WAIT, direct=direct))
     return RayEngine(spec, opener, Letters(), print)
 
 
-def test_faults_and_answers_arrive_as_they_left(cluster: Any) -> None:
+@pytest.mark.parametrize("direct", [True, False])
+def test_faults_and_answers_arrive_as_they_left(cluster: Any, direct: bool) -> None:
     def opener(spec: EngineSettings) -> Any:
         def answer(turns: tuple[Turn, ...], sampling: Sampling) -> str:
             if turns[-1].content == "fault":
@@ -173,7 +174,7 @@ def test_faults_and_answers_arrive_as_they_left(cluster: Any) -> None:
         asked = [ask("hello"), ask("fault"), ask("poison"), ask("long " * 20)]
         return list(await asyncio.gather(*asked, return_exceptions=True))
 
-    engine = pool(opener)
+    engine = pool(opener, direct=direct)
     answer, fault, poison, long = asyncio.run(run())
     assert (answer.text, answer.usage.prompt_tokens) == ("transformers hello 7", 1)
     assert [(type(error), str(error)) for error in (fault, poison)] == [
@@ -184,6 +185,17 @@ def test_faults_and_answers_arrive_as_they_left(cluster: Any) -> None:
     scores = asyncio.run(engine.option_logprobs((Turn("user", "A or No?"),), ("A", "No")))
     assert (scores.logprobs, scores.bounded) == ((-1.0, -2.0), (False, False))
     assert engine.context_length == 9
+    asyncio.run(engine.close())
+
+
+def test_an_engine_whose_port_is_closed_is_told_with_what_to_set(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(address: Any) -> Any:
+        raise ConnectionRefusedError("nobody answers")
+
+    monkeypatch.setattr("cai.engine.wire.Line.to", refused)
+    engine = pool(lambda spec: Scripted(lambda turns, sampling: "hello"), actors=1)
+    with pytest.raises(InputError, match=r"engine at .*:\d+ cannot be reached: nobody answers; .*direct=false"):
+        asyncio.run(engine.generate((Turn("user", "hi"),), Sampling(0)))
     asyncio.run(engine.close())
 
 
