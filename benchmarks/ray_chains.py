@@ -2,10 +2,11 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.ray_chains [--model 3M] [--prompts 128]
 
-Two-round chains with spread reply lengths on a random model in vLLM, journal on disk. One actor is compared with
-an engine in this process; two actors, asked by one driver with one journal, with two processes that have half of the
-prompts each. Beside each way stands what the simulation of `benchmarks.simulation` gives for the same calls, with the
-step costs fitted there if they are of this model; where there are fewer cores than engines, its engines share them.
+Two-round chains with spread reply lengths on a random model in vLLM, journal on disk. One actor is compared with an
+engine in the asking process; two actors, asked by one driver with one journal, with two processes that have half of
+the prompts each. Beside each way stands what the simulation of `benchmarks.simulation` gives for the same calls, with
+the step costs fitted there if they are of this model; where there are fewer cores than engines, its engines share
+them. On two cores the driver of two actors has none of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import json
 import os
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, cast
 
@@ -62,6 +65,8 @@ class Ran:
     seconds: float
     cpu_seconds: float
     """Of this process and everything it started."""
+    driver_seconds: float | None
+    """Processor time of the process that asks; None where the engine is in it."""
     chains_per_second: float
     cached_share: float
     simulated_seconds: float | None
@@ -110,19 +115,20 @@ def measured(model: str, name: str, settings: EngineSettings, count: int) -> Ran
     """Open, warm up on other prompts, run, close."""
     from cai.cli.engines import open_engine
 
-    async def go() -> tuple[float, float, float, list[list[Call]]]:
+    async def go() -> tuple[float, float, float, float, list[list[Call]]]:
         engine = open_engine(settings)
         try:
             await stage(model, engine, shares(count + 16)[count:])
-            cpu = tree_seconds()
+            cpu, own = tree_seconds(), time.process_time()
             seconds, cached, chains = await stage(model, engine, shares(count))
-            return seconds, tree_seconds() - cpu, cached, chains
+            return seconds, tree_seconds() - cpu, time.process_time() - own, cached, chains
         finally:
             await engine.close()
 
-    seconds, cpu, cached, chains = asyncio.run(go())
-    foreseen = simulated(model, chains, settings.ray.actors if settings.kind == "ray" else 1)
-    return shown(Ran(name, seconds, cpu, count / seconds, cached, foreseen))
+    seconds, cpu, own, cached, chains = asyncio.run(go())
+    on_ray = settings.kind == "ray"
+    foreseen = simulated(model, chains, settings.ray.actors if on_ray else 1)
+    return shown(Ran(name, seconds, cpu, own if on_ray else None, count / seconds, cached, foreseen))
 
 
 def two_processes(model: str, count: int) -> Ran:
@@ -133,12 +139,14 @@ def two_processes(model: str, count: int) -> Ran:
     seconds = max(one["seconds"] for one in told)
     cached = sum(one["cached_tokens"] for one in told) / sum(one["prompt_tokens"] for one in told)
     cpu = sum(one["cpu_seconds"] for one in told)
-    return shown(Ran("two processes", seconds, cpu, count / seconds, cached, None))
+    return shown(Ran("two processes", seconds, cpu, None, count / seconds, cached, None))
 
 
 def shown(ran: Ran) -> Ran:
     spent = f"{ran.seconds:7.1f} s {ran.cpu_seconds:7.1f} s CPU"
     told = "" if ran.simulated_seconds is None else f"   {ran.simulated_seconds:.1f} s simulated"
+    if ran.driver_seconds is not None:
+        told += f"   driver {1e3 * ran.driver_seconds / (ran.seconds * ran.chains_per_second):.1f} ms a chain"
     print(
         f"{ran.name:24} {spent} {ran.chains_per_second:7.2f} chains/s {ran.cached_share:4.0%} cached{told}", flush=True
     )
@@ -154,12 +162,14 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     WORK.mkdir(exist_ok=True)
     began, model = conditions(), args.model
-    results = [
-        measured(model, "in this process", spec(model, "vllm"), args.prompts),
-        measured(model, "one actor", spec(model, "ray"), args.prompts),
-        two_processes(model, args.prompts),
-        measured(model, "two actors", spec(model, "ray", actors=2), args.prompts),
-    ]
+    # Each way in a process of its own: what an engine leaves behind would slow the driver of the next one.
+    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as fresh:
+        results = [
+            fresh.submit(measured, model, "one process", spec(model, "vllm"), args.prompts).result(),
+            fresh.submit(measured, model, "one actor", spec(model, "ray"), args.prompts).result(),
+            two_processes(model, args.prompts),
+            fresh.submit(measured, model, "two actors", spec(model, "ray", actors=2), args.prompts).result(),
+        ]
     for plain, actors in ((results[0], results[1]), (results[2], results[3])):
         ratio = actors.seconds / plain.seconds
         met = "met" if ratio <= 1.1 else "NOT met"

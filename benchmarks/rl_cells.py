@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.rl_table import CELLS, LENGTH_BIAS, NUMBER_OF_ROUNDS, UPDATES, RLSizes
-from benchmarks.training_cells import PLAIN, RED, REPLY_TOKENS, Bench
+from benchmarks.rl_table import CELLS, LENGTH_BIAS, NUMBER_OF_ROUNDS, UPDATES, Cell, RLSizes
+from benchmarks.training_cells import BASE, PLAIN, RED, REPLY_TOKENS, Bench
 from benchmarks.training_table import DATA, PAIRS, TRAININGS
 from cai.cli import label_job, label_work, rl_job, rl_work
 from cai.cli.engines import open_engine
@@ -83,9 +83,10 @@ class RLBench:
 
     def run_name(self, name: str) -> str:
         """With a hash of all that the cell depends on beside its seed and sizes."""
-        own = (CELLS[name], UPDATES[CELLS[name].method], LENGTH_BIAS, NUMBER_OF_ROUNDS)
-        start = (TRAININGS[START], TRAININGS[REWARD], DATA)
-        return f"{name}-{content_id(repr(own), repr(start))[:8]}"
+        cell, start, reward = CELLS[name], TRAININGS[START], TRAININGS[REWARD]
+        own = (cell, UPDATES[cell.method], LENGTH_BIAS, NUMBER_OF_ROUNDS)
+        data = [DATA[d] for d in (*start.data, start.replay, *reward.data, cell.mix) if d]
+        return f"{name}-{content_id(repr(own), repr((start, reward)), repr(data))[:8]}"
 
     def make(self, name: str) -> None:
         """Train the cell's policy, or go on, and draw its replies; keeps the seconds of this call beside them."""
@@ -96,8 +97,10 @@ class RLBench:
         if CELLS[name].pays == "rounds":
             self._rounds(name)
         else:
-            pays = {"labels": self._labels, "length": self._length, "judge": lambda: "wins"}[CELLS[name].pays]()
-            self._learn(name, self.run_name(name), str(self.bench.train(START)), pays, self.sizes.steps)
+            cell = CELLS[name]
+            paying = {"labels": self._labels, "harmless": self._harmless, "length": self._length}
+            pays = "wins" if cell.pays == "judge" else paying[cell.pays]()
+            self._learn(name, self.run_name(name), str(self.bench.train(cell.start)), pays, self._steps(cell))
         trained = time.perf_counter() - began
         replies = self.replies(str(self.folder(name) / "model"))
         file.write_text(json.dumps({"seconds": round(trained, 1), "replies": replies}, indent=0), "utf-8")
@@ -127,29 +130,39 @@ class RLBench:
         half, seed = self.sizes.watched // 2, self.bench.seed
         return [*prompts("validation", half, seed, RED), *prompts("validation", half, seed, PLAIN)]
 
-    def _learnt_on(self) -> list[Prompt]:
-        half, seed = self.sizes.steps * self.sizes.prompts // 2, self.bench.seed
-        return [*prompts("train", half, seed, RED), *prompts("train", half, seed, PLAIN)]
+    def _steps(self, cell: Cell) -> int:
+        return cell.steps or self.sizes.steps
+
+    def _learnt_on(self, cell: Cell) -> Path:
+        """Requests that a policy is trained on: half of them red-team, or all where harmlessness alone pays."""
+        count, seed = self._steps(cell) * self.sizes.prompts, self.bench.seed
+        if cell.pays == "harmless":
+            return self._file(f"learn-red-{count}", prompts("train", count, seed, RED))
+        halves = (prompts("train", count // 2, seed, kinds) for kinds in (RED, PLAIN))
+        return self._file(f"learn-{count}", [prompt for half in halves for prompt in half])
 
     def _labels(self) -> str:
         self.bench.train(REWARD)
         return str(self.bench.folder(REWARD))
+
+    def _harmless(self) -> str:
+        """A reward model of labels of the base model's replies to red-team requests alone."""
+        return self._reward("reward-harmless", [self.bench.data("pairs-red-base")], BASE)
 
     def _learn(self, name: str, run: str, model: str, pays: str, steps: int, seed: int | None = None) -> None:
         """One training of a policy, resumed where it was stopped."""
         cell = CELLS[name]
         settings = RLSettings.model_validate(
             {
-                "run": run, "model": model, "reference": str(self.bench.train(START)), "steps": steps,
+                "run": run, "model": model, "reference": str(self.bench.train(cell.start)), "steps": steps,
                 "seed": self.bench.seed if seed is None else seed, "save_every": 10,
-                "prompts": str(self._file("learn", self._learnt_on())), "rewards": [pays],
+                "prompts": str(self._learnt_on(cell)), "rewards": [pays],
                 "watch_prompts": str(self._file("watch", self.watched())), "held_out": "oracle",
                 "watch": {"every": self.sizes.every, "prompts": self.sizes.watched},
                 "rollout": {"prompts_per_step": self.sizes.prompts, "replies": REPLIES, "max_tokens": REPLY_TOKENS},
                 "update": UPDATES[cell.method], "kl": {"coefficient": cell.kl},
                 "constitution": DATA["pairs-red"].constitution,
-                "ptx_data": str(self.bench.data(TRAININGS[START].replay)) if "ppo" in cell.settings else "",
-                **cell.settings,
+                "ptx_data": str(self.bench.data(cell.mix)) if cell.mix else "", **cell.settings,
             }
         )  # fmt: skip
         print(f"{run}: {steps} steps", flush=True)
@@ -175,10 +188,10 @@ class RLBench:
             pq.write_table(_longer(table), files[-1])
         return self._reward("reward-longer", files)
 
-    def _reward(self, run: str, pairs: Sequence[Path]) -> str:
-        """A reward model as the training benchmark makes it, on other pairs."""
+    def _reward(self, run: str, pairs: Sequence[Path], start: str = START) -> str:
+        """A reward model as the training benchmark makes it, on other pairs and maybe from another body."""
         given = {
-            "run": run, "model": str(self.bench.train(START)), "data": [str(p) for p in pairs], "batch_size": 32,
+            "run": run, "model": str(self.bench.train(start)), "data": [str(p) for p in pairs], "batch_size": 32,
             "seed": self.bench.seed, "mixed_constitutions": True, "micro_batch": 16, "eval_share": 0.0,
             "check_every": 1_000_000, **TRAININGS[REWARD].settings,
         }  # fmt: skip

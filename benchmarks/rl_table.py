@@ -5,33 +5,44 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Pays = Literal["labels", "length", "judge", "rounds"]
+Pays = Literal["labels", "harmless", "length", "judge", "rounds"]
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A policy of the table: the method that trains it from SL-CAI, who pays, and its own settings."""
+    """A policy of the table: the method that trains it, who pays, its own settings, and where it starts."""
 
     method: Literal["ppo", "grpo"]
     pays: Pays
-    """The reward model of AI labels, one taught to like length, the judge itself, or a new reward model each round."""
+    """The reward model of AI labels, one of red-team requests' labels alone, which is also all that is trained on then,
+    one taught to like length, the judge itself, or a new reward model each round."""
     kl: float
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
+    start: Literal["sl", "base"] = "sl"
+    steps: int = 0
+    """Of its own; 0 for those of `RLSizes`."""
+    mix: str = ""
+    """Which data of the training benchmark `ppo.ptx` is the likelihood of."""
 
 
 PPO, GRPO, WEAK, HACKED, WEAK_PPO, PTX, JUDGE, ROUNDS = (
     "ppo", "grpo", "grpo-weak-kl", "grpo-no-kl-length", "ppo-weak-kl", "ppo-ptx", "grpo-judge", "grpo-rounds",
 )  # fmt: skip
+NARROW, NARROW_PTX = "ppo-narrow", "ppo-narrow-ptx"
 CELLS = {
     PPO: Cell("ppo", "labels", 0.1),
     GRPO: Cell("grpo", "labels", 0.3),
     HACKED: Cell("grpo", "length", 0.0),
     WEAK: Cell("grpo", "labels", 0.02),
     WEAK_PPO: Cell("ppo", "labels", 0.02),
-    PTX: Cell("ppo", "labels", 0.02, {"ppo": {"ptx": 0.5}}),
+    PTX: Cell("ppo", "labels", 0.02, {"ppo": {"ptx": 0.5}}, mix="drafts"),
+    NARROW: Cell("ppo", "harmless", 0.05, start="base", steps=28),
+    NARROW_PTX: Cell("ppo", "harmless", 0.05, {"ppo": {"ptx": 3.0}}, start="base", steps=28, mix="mix"),
     JUDGE: Cell("grpo", "judge", 0.3),
     ROUNDS: Cell("grpo", "rounds", 0.3),
 }
+MIXED = {PTX: WEAK_PPO, NARROW_PTX: NARROW}
+"""Policies trained with the supervised mix, and the same ones without."""
 UPDATES: dict[str, dict[str, Any]] = {
     "ppo": {"learning_rate": 2e-4, "epochs": 2, "minibatches": 2},
     "grpo": {"learning_rate": 3e-4, "minibatches": 2},

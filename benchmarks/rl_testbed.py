@@ -5,8 +5,8 @@
 Every policy starts from the training benchmark's SL-CAI and is paid, unless said, by its reward model of AI labels;
 what `benchmarks.training_testbed` has made is used as it lies. The cells: PPO and GRPO; GRPO without KL, paid by a
 reward model that was taught to like length; GRPO with a weaker KL; PPO with a weaker KL, without and with the
-supervised mix; GRPO paid by the judge itself; GRPO in three rounds of labels and reward models, at the same number of
-labels and steps as in one.
+supervised mix; the same two trained on red-team requests and paid for harmlessness alone; GRPO paid by the judge
+itself; GRPO in three rounds of labels and reward models, at the same number of labels and steps as in one.
 
 Every policy answers the same test requests at temperature 1. The oracle reads the replies; while anything trains it is
 asked by the evaluations alone, which pay nothing. A cell that is there is not made again and a training that was
@@ -27,7 +27,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from benchmarks.conditions import conditions, write_results
 from benchmarks.rl_cells import START, RLBench
-from benchmarks.rl_table import CELLS, LENGTH_BIAS, NUMBER_OF_ROUNDS, PTX, UPDATES, WEAK_PPO, RLSizes
+from benchmarks.rl_table import CELLS, LENGTH_BIAS, MIXED, NUMBER_OF_ROUNDS, UPDATES, RLSizes
 from benchmarks.rl_truth import at_equal_reward, goals, seen, warned
 from benchmarks.training_cells import BASE, Bench, Sizes
 from benchmarks.training_truth import SHOWN, SL, Read, readings, shares, told, versus
@@ -61,15 +61,17 @@ def summary(benches: dict[int, RLBench]) -> dict[str, Any]:
                 against[cell][other] = versus(rows, base)
     pooled = {cell: shares([r for rows in by.values() for r in rows]) for cell, by in read_by.items()}
     runs = {cell: {seed: seen(benches[seed], cell) for seed in by} for cell, by in read_by.items() if cell in CELLS}
-    both = [benches[seed] for seed in runs.get(WEAK_PPO, {}) if seed in runs.get(PTX, {})]
-    ptx = at_equal_reward(both, PTX, WEAK_PPO) if both else None
+    mixes = dict[str, Any]()
+    for cell, other in MIXED.items():
+        if both := [benches[seed] for seed in runs.get(other, {}) if seed in runs.get(cell, {})]:
+            mixes[cell] = at_equal_reward(both, cell, other)
     return {
         "pooled": pooled,
         "seeds": {cell: {seed: shares(rows) for seed, rows in by.items()} for cell, by in read_by.items()},
         "against": against,
         "runs": runs,
-        "ptx_at_equal_reward": ptx,
-        "goals": goals(pooled, against, runs, ptx),
+        "mix_at_equal_reward": mixes,
+        "goals": goals(pooled, against, runs, mixes),
     }
 
 

@@ -6,10 +6,11 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 from benchmarks.rl_cells import RLBench
-from benchmarks.rl_table import CELLS, GRPO, HACKED, JUDGE, PPO, PTX, ROUNDS, WEAK, WEAK_PPO
+from benchmarks.rl_table import CELLS, GRPO, HACKED, JUDGE, MIXED, PPO, ROUNDS, WEAK
 from benchmarks.training_cells import BASE, RED
 from benchmarks.training_truth import SL, told
 from cai.measures.intervals import paired_difference
@@ -23,7 +24,7 @@ class Look:
 
     step: int
     kl: float
-    reward: float
+    rewards: tuple[float, ...]
     verdicts: tuple[float, ...]
     length: float
     warnings: tuple[str, ...]
@@ -34,8 +35,9 @@ def looks(bench: RLBench, name: str) -> list[Look]:
     lines = (bench.folder(name) / "evaluations.jsonl").read_text("utf-8").splitlines()
     return [
         Look(
-            one["step"], one["kl"], _mean(one["reward_P"]), tuple(_number(v) for v in one["held_out_P"]),
-            _mean(one["length_P"]), tuple(w["name"] for w in one["warnings"]),
+            one["step"], one["kl"], tuple(_number(v) for v in one["reward_P"]),
+            tuple(_number(v) for v in one["held_out_P"]), _mean(one["length_P"]),
+            tuple(w["name"] for w in one["warnings"]),
         )
         for one in map(json.loads, lines)
     ]  # fmt: skip
@@ -44,37 +46,50 @@ def looks(bench: RLBench, name: str) -> list[Look]:
 def seen(bench: RLBench, name: str) -> dict[str, Any]:
     """What a run saw: reward, KL, verdict and length from first to last evaluation, and its warnings."""
     found = looks(bench, name)
-    rows = [{"step": f.step, "kl": f.kl, "reward": f.reward, "verdict": _mean(f.verdicts), "length": f.length}
+    rows = [{"step": f.step, "kl": f.kl, "reward": _mean(f.rewards), "verdict": _mean(f.verdicts), "length": f.length}
             for f in found]  # fmt: skip
     return {"curve": rows, "warnings": sorted({w for one in found for w in one.warnings})}
 
 
-def at_equal_reward(benches: Sequence[RLBench], name: str, other: str) -> dict[str, Any] | None:
-    """Benign quality of one cell less another's, each at the evaluation whose reward comes nearest to a common one.
+def at_equal_reward(benches: Sequence[RLBench], name: str, other: str) -> dict[str, Any]:
+    """Benign quality of one cell less another's, both where they first have a common reward.
 
-    The common reward is the smaller of the two best ones. Verdicts are paired by watched request, red-team ones apart.
+    The common reward is the smaller of the two best ones; where a run crosses it between two evaluations, their
+    verdicts are weighed by how near each is. A policy that is paid for harmlessness alone is held to the reward of
+    red-team requests. Verdicts are paired by watched request, red-team ones apart.
     """
     a: list[float] = []
     b: list[float] = []
-    ids, rewards = list[str](), list[list[float]]()
+    ids, rewards = list[str](), list[float]()
     for bench in benches:
+        watched = bench.watched()
+        red = [prompt.category in RED for prompt in watched]
+        paid = red if CELLS[name].pays == "harmless" else [True] * len(red)
         runs = looks(bench, name), looks(bench, other)
-        goal = min(max(one.reward for one in run) for run in runs)
-        near = [min(run[1:], key=lambda one: abs(one.reward - goal)) for run in runs]
-        rewards.append([one.reward for one in near])
-        for prompt, x, y in zip(bench.watched(), near[1].verdicts, near[0].verdicts, strict=True):
-            if prompt.category not in RED and not math.isnan(x + y):
+        curves = [[_mean(list(compress(one.rewards, paid))) for one in run] for run in runs]
+        goal = min(max(curve) for curve in curves)
+        rewards.append(goal)
+        mixed, plain = (_verdicts_at(goal, curve, run) for curve, run in zip(curves, runs, strict=True))
+        for prompt, is_red, x, y in zip(watched, red, plain, mixed, strict=True):
+            if not is_red and not math.isnan(x + y):
                 a.append(x)
                 b.append(y)
                 ids.append(prompt.id)
-    if not a:
-        return None
     d = paired_difference(a, b, ids, seed=0)
     return {"change": d.value, "low": d.low, "high": d.high, "rewards": rewards}
 
 
+def _verdicts_at(goal: float, curve: Sequence[float], run: Sequence[Look]) -> list[float]:
+    """A run's verdicts where its reward first reaches `goal`, between two evaluations if need be."""
+    after = next(i for i, reward in enumerate(curve) if reward >= goal)
+    if after == 0:
+        return list(run[0].verdicts)
+    w = (goal - curve[after - 1]) / (curve[after] - curve[after - 1])
+    return [(1.0 - w) * x + w * y for x, y in zip(run[after - 1].verdicts, run[after].verdicts, strict=True)]
+
+
 def goals(
-    pooled: Mapping[str, Any], against: Mapping[str, Any], runs: Mapping[str, Mapping[int, Any]], ptx: Any
+    pooled: Mapping[str, Any], against: Mapping[str, Any], runs: Mapping[str, Mapping[int, Any]], mixes: Any
 ) -> list[dict[str, Any]]:
     """Each claim, what was found, and whether it holds. `against[cell][other]` are paired changes on test requests."""
     rows: list[dict[str, Any]] = []
@@ -110,8 +125,8 @@ def goals(
             for a, b in drift
         )
         claim(f"{HACKED}: reward rises", "every seed", text, all(b["reward"] > a["reward"] for a, b in drift))
-    if ptx is not None:
-        claim(f"{PTX} less {WEAK_PPO} at equal reward: benign quality", "> 0", told(ptx), ptx["low"] > 0)
+    for cell, one in mixes.items():
+        claim(f"{cell} less {MIXED[cell]} at equal reward: benign quality", "> 0", told(one), one["low"] > 0)
     for cell, other, goal in ((JUDGE, GRPO, "told"), (ROUNDS, GRPO, "> 0"), (PPO, SL, "> 0"), (GRPO, SL, "> 0")):
         if other in against.get(cell, {}):
             one = against[cell][other]["good"]

@@ -114,7 +114,7 @@ class Bench:
     def _run(self, name: str, start: str) -> str:
         """A run's name, with a hash of the settings of all trainings and data behind it."""
         chain = list[str]()
-        while start:
+        while start and start != BASE:
             training = TRAININGS[start]
             chain += [repr(training), *(repr(DATA[d]) for d in (*training.data, training.replay) if d)]
             start = training.start
@@ -125,7 +125,9 @@ class Bench:
         return self.base / self._run(name, name) / TRAININGS[name].method
 
     def train(self, name: str) -> Path:
-        """A training's model, made where it is missing, with what it starts from."""
+        """A training's model, made where it is missing, with what it starts from; the tiny one is the base."""
+        if name == BASE:
+            return TINY
         training, model = TRAININGS[name], self.folder(name) / "model"
         if model.is_dir():
             return model

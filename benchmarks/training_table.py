@@ -14,6 +14,7 @@ class Data:
     requests: str
     """Which of the sizes tells how many, and so of which kind."""
     policy: str = ""
+    """A training, or `base` for the tiny model itself."""
     min_margin: float = 0.0
     """As `cai label` has it: no pair whose p is nearer to 1/2."""
 
@@ -33,9 +34,11 @@ DATA = {
     "revised": Data("harmless-only", "red"),
     "drafts": Data("placebo", "plain"),
     "drafts-red": Data("placebo", "red"),
+    "mix": Data("placebo", "plain_pairs"),
     "inverted": Data("inverted-preachy", "mixed"),
     "pairs-red": Data("harmless-only", "red_pairs", "sl"),
     "pairs-plain": Data("helpful-only", "plain_pairs", "sl"),
+    "pairs-red-base": Data("harmless-only", "red_pairs", "base"),
     "sure-red": Data("harmless-only", "red_pairs", "sl", 0.2),
     "sure-plain": Data("helpful-only", "plain_pairs", "sl", 0.2),
 }

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.rl_cells import RLBench, _longer
-from benchmarks.rl_table import CELLS, GRPO, HACKED, LENGTH_BIAS, PPO, PTX, WEAK, RLSizes
+from benchmarks.rl_table import CELLS, GRPO, HACKED, LENGTH_BIAS, NARROW, NARROW_PTX, PPO, PTX, WEAK, RLSizes
 from benchmarks.rl_truth import at_equal_reward, goals, seen
 from benchmarks.training_cells import Bench, Sizes
 
@@ -29,27 +29,44 @@ def bench(folder: Path) -> RLBench:
     return RLBench(Bench(folder, 0, Sizes()), RLSizes(watched=8))
 
 
-def write(bench: RLBench, name: str, looks: list[tuple[float, float, list[float]]]) -> None:
-    """Evaluations of a cell: reward, KL, verdicts; the first half of the watched requests is red-team."""
+def write(bench: RLBench, name: str, looks: list[tuple[float | list[float], float, list[float]]]) -> None:
+    """Evaluations of a cell: reward (of each request, or of all), KL, verdicts; the first half is red-team."""
     folder = bench.folder(name)
     folder.mkdir(parents=True)
     lines = [
-        {"step": i, "kl": kl, "reward_P": [reward] * 8, "held_out_P": verdicts, "length_P": [9.0] * 8, "warnings": []}
+        {
+            "step": i,
+            "kl": kl,
+            "reward_P": reward if isinstance(reward, list) else [reward] * 8,
+            "held_out_P": verdicts,
+            "length_P": [9.0] * 8,
+            "warnings": [],
+        }
         for i, (reward, kl, verdicts) in enumerate(looks)
     ]
     (folder / "evaluations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_quality_is_compared_where_the_rewards_are_nearest(tmp_path):
-    # The mix reaches 1.0 only, so PPO is read at its second evaluation (0.9), not at its last. Of the four benign
-    # requests the mix is right on four, PPO on two: + 50 points. The red-team half does not count.
+def test_quality_is_compared_where_the_rewards_are_equal(tmp_path):
+    # The mix reaches 1.0 only, which PPO crosses at a twenty-first of the way from 0.9 to 3.0. Of the four benign
+    # requests the mix is right on four, PPO there on two of four times twenty twenty-firsts. The red-team half does not
+    # count.
     one = bench(tmp_path)
     write(one, PPO, [(0.0, 0.0, [1.0] * 8), (0.9, 0.5, [0.0] * 4 + [1, 1, 0, 0]), (3.0, 2.0, [0.0] * 8)])
     write(one, PTX, [(0.0, 0.0, [1.0] * 8), (0.4, 0.2, [0.0] * 8), (1.0, 0.3, [0.0] * 4 + [1.0] * 4)])
     found = at_equal_reward([one], PTX, PPO)
-    assert found is not None
-    assert found["change"] == pytest.approx(0.5)
-    assert found["rewards"][0] == pytest.approx([1.0, 0.9])
+    assert found["change"] == pytest.approx(1.0 - 0.5 * 20 / 21)
+    assert found["rewards"] == pytest.approx([1.0])
+
+
+def test_who_is_paid_for_harmlessness_is_held_to_the_reward_of_red_team_requests(tmp_path):
+    # On those the mix ends at 1.0, which the other one has from its second evaluation on; on all they never meet there.
+    one = bench(tmp_path)
+    lost = [0.0] * 4 + [1, 0, 0, 0]
+    write(one, NARROW, [(0.0, 0.0, [1.0] * 8), ([1.0] * 4 + [5.0] * 4, 0.5, lost), (2.0, 1.0, [0.0] * 8)])
+    write(one, NARROW_PTX, [(0.0, 0.0, [1.0] * 8), ([1.0] * 4 + [-5.0] * 4, 0.3, [0.0] * 4 + [1.0] * 4)])
+    found = at_equal_reward([one], NARROW_PTX, NARROW)
+    assert (found["change"], found["rewards"]) == (pytest.approx(0.75), [1.0])
 
 
 def test_goals_of_runs_are_read_off_their_curves():
@@ -58,7 +75,7 @@ def test_goals_of_runs_are_read_off_their_curves():
         return {"curve": [start, {**start, "reward": reward, "kl": kl}], "warnings": list(warnings)}
 
     runs = {WEAK: {0: run(1.0, 2.0)}, GRPO: {0: run(0.5, 0.1)}, HACKED: {0: run(2.0, 9.0, "verdict_unread")}}
-    found = {goal["claim"]: goal["met"] for goal in goals({}, {}, runs, None)}
+    found = {goal["claim"]: goal["met"] for goal in goals({}, {}, runs, {})}
     assert found == {
         "KL 0.02 and 0.3: more KL buys more reward": True,
         f"{HACKED}: hacking is named": False,
