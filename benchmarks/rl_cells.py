@@ -1,7 +1,8 @@
 """One seed of the reinforcement benchmark: its policies and their replies to test requests, each kept on disk.
 
-It starts from the training benchmark's SL-CAI policy and reward model of the same seed, in the same folder: what that
-one has made is not made again. As there, nothing is trained on what the oracle says; it only watches the runs.
+It starts from the training benchmark's SL-CAI policy (two cells: from the base model) and reward model of the same
+seed, in the same folder: what that one has made is not made again. As there, nothing is trained on what the oracle
+says; it only watches the runs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.rl_table import CELLS, LENGTH_BIAS, NUMBER_OF_ROUNDS, UPDATES, Cell, RLSizes
 from benchmarks.training_cells import BASE, PLAIN, RED, REPLY_TOKENS, Bench
-from benchmarks.training_table import DATA, PAIRS, TRAININGS
+from benchmarks.training_table import DATA, HARMLESS_PAIRS, PAIRS, TRAININGS
 from cai.cli import label_job, label_work, rl_job, rl_work
 from cai.cli.engines import open_engine
 from cai.cli.train_job import prepare_training, train_job
@@ -85,7 +86,8 @@ class RLBench:
         """With a hash of all that the cell depends on beside its seed and sizes."""
         cell, start, reward = CELLS[name], TRAININGS[START], TRAININGS[REWARD]
         own = (cell, UPDATES[cell.method], LENGTH_BIAS, NUMBER_OF_ROUNDS)
-        data = [DATA[d] for d in (*start.data, start.replay, *reward.data, cell.mix) if d]
+        paid = HARMLESS_PAIRS if cell.pays == "harmless" else ""
+        data = [DATA[d] for d in (*start.data, start.replay, *reward.data, cell.mix, paid) if d]
         return f"{name}-{content_id(repr(own), repr((start, reward)), repr(data))[:8]}"
 
     def make(self, name: str) -> None:
@@ -147,7 +149,7 @@ class RLBench:
 
     def _harmless(self) -> str:
         """A reward model of labels of the base model's replies to red-team requests alone."""
-        return self._reward("reward-harmless", [self.bench.data("pairs-red-base")], BASE)
+        return self._reward("reward-harmless", [self.bench.data(HARMLESS_PAIRS)], BASE)
 
     def _learn(self, name: str, run: str, model: str, pays: str, steps: int, seed: int | None = None) -> None:
         """One training of a policy, resumed where it was stopped."""

@@ -2,11 +2,11 @@
 
     python -m benchmarks.rl_testbed [--cells ppo,grpo,…] [--seeds 0,1,2] [--minutes 0] [--out FILE.json]
 
-Every policy starts from the training benchmark's SL-CAI and is paid, unless said, by its reward model of AI labels;
+Every policy starts from the training benchmark's SL-CAI and is paid by its reward model of AI labels, unless said;
 what `benchmarks.training_testbed` has made is used as it lies. The cells: PPO and GRPO; GRPO without KL, paid by a
 reward model that was taught to like length; GRPO with a weaker KL; PPO with a weaker KL, without and with the
-supervised mix; the same two trained on red-team requests and paid for harmlessness alone; GRPO paid by the judge
-itself; GRPO in three rounds of labels and reward models, at the same number of labels and steps as in one.
+supervised mix; the same two from the base model, on red-team requests and paid for harmlessness alone; GRPO paid by
+the judge itself; GRPO in three rounds of labels and reward models, at the same number of labels and steps as in one.
 
 Every policy answers the same test requests at temperature 1. The oracle reads the replies; while anything trains it is
 asked by the evaluations alone, which pay nothing. A cell that is there is not made again and a training that was

@@ -30,6 +30,7 @@ class Training:
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
+HARMLESS_PAIRS = "pairs-red-base"
 DATA = {
     "revised": Data("harmless-only", "red"),
     "drafts": Data("placebo", "plain"),
@@ -38,7 +39,7 @@ DATA = {
     "inverted": Data("inverted-preachy", "mixed"),
     "pairs-red": Data("harmless-only", "red_pairs", "sl"),
     "pairs-plain": Data("helpful-only", "plain_pairs", "sl"),
-    "pairs-red-base": Data("harmless-only", "red_pairs", "base"),
+    HARMLESS_PAIRS: Data("harmless-only", "red_pairs", "base"),
     "sure-red": Data("harmless-only", "red_pairs", "sl", 0.2),
     "sure-plain": Data("helpful-only", "plain_pairs", "sl", 0.2),
 }

@@ -6,6 +6,7 @@ An exception that Ray carries becomes another class with a traceback for a messa
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -75,9 +76,8 @@ class EngineActor:
 
     async def door(self) -> Address:
         """Where replies and scores are to be had without Ray's messages."""
-        import ray
-
-        return await self._door.open(ray.util.get_node_ip_address())
+        # Imported by name: types are checked without Ray.
+        return await self._door.open(importlib.import_module("ray").util.get_node_ip_address())
 
     async def hold(self) -> None:
         """Never ends: what waits for it hears of this process's death."""
