@@ -95,11 +95,10 @@ class RLBench:
         file = self.folder(name) / "cell.json"
         if file.is_file():
             return
-        began = time.perf_counter()
-        if CELLS[name].pays == "rounds":
+        began, cell = time.perf_counter(), CELLS[name]
+        if cell.pays == "rounds":
             self._rounds(name)
         else:
-            cell = CELLS[name]
             paying = {"labels": self._labels, "harmless": self._harmless, "length": self._length}
             pays = "wins" if cell.pays == "judge" else paying[cell.pays]()
             self._learn(name, self.run_name(name), str(self.bench.train(cell.start)), pays, self._steps(cell))

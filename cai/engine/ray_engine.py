@@ -208,8 +208,7 @@ class _Remote:
         self.actor, self._check, self._updates, self._direct = actor, check, updates, direct
         self._held = actor.hold.remote()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._connecting: asyncio.Task[Line] | None = None
-        self._dying: asyncio.Task[str] | None = None
+        self._connecting: asyncio.Task[tuple[Line, asyncio.Task[str]]] | None = None
 
     async def ready(self) -> None:
         """Wait until its engine is open, is what the others are, and has the weights of the moment."""
@@ -240,13 +239,17 @@ class _Remote:
         if self._connecting is None or self._loop is not loop:
             self._loop, self._connecting = loop, loop.create_task(self._connect())
         # Whoever asked first may give up; the others still want the connection.
-        line = await asyncio.shield(self._connecting)
+        line, dying = await asyncio.shield(self._connecting)
         try:
             return _told(await line.ask(method, *given))
         except LineBroken as broken:
-            raise WorkerLost(await self._why(broken)) from broken
+            reason = str(broken)
+            with suppress(TimeoutError):  # Ray may tell of a death a moment after the connection broke
+                reason = await asyncio.wait_for(asyncio.shield(dying), LAST_WORDS)
+            raise WorkerLost(reason) from broken
 
-    async def _connect(self) -> Line:
+    async def _connect(self) -> tuple[Line, asyncio.Task[str]]:
+        """A connection, and what tells how the actor ended once it has."""
         address = await self.ask("door")
         try:
             line = await Line.to(address)
@@ -255,8 +258,7 @@ class _Remote:
             what = f"an engine at {address.host}:{address.port} cannot be reached: {str(error) or 'no answer'}"
             remedy = "open the ports between the machines, or send requests through Ray: engine.ray.direct=false"
             raise InputError(what, remedy) from error
-        self._dying = asyncio.create_task(self._death(line))
-        return line
+        return line, asyncio.create_task(self._death(line))
 
     async def _death(self, line: Line) -> str:
         """Wait for the actor's end, of which a machine that is gone does not tell the connection; says what it was."""
@@ -267,13 +269,6 @@ class _Remote:
             line.end(reason)
             return reason
         raise AssertionError("an actor's `hold` came to an end")
-
-    async def _why(self, broken: LineBroken) -> str:
-        """What ended the actor as Ray tells it, which may be a moment after its connection broke."""
-        if self._dying is not None and not self._dying.cancelled():
-            with suppress(TimeoutError):
-                return await asyncio.wait_for(asyncio.shield(self._dying), LAST_WORDS)
-        return str(broken)
 
     def stop(self) -> None:
         """End the process; what it was doing is lost."""

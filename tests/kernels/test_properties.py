@@ -10,14 +10,7 @@ from hypothesis import strategies as st
 
 from cai.kernels import candidate_logprobs, scored_tokens, token_logprobs
 from cai.kernels.logit_map import LogitMap
-from tests.kernels.problems import (
-    LOGP_ERROR,
-    Problem,
-    problem_of_logits,
-    random_problem,
-    truth,
-    truth_of,
-)
+from tests.kernels.problems import LOGP_ERROR, Problem, problem_of_logits, random_problem, truth, truth_of
 
 SIZES = {
     "n": st.integers(1, 20),
