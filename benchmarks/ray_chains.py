@@ -3,10 +3,11 @@
     OMP_NUM_THREADS=1 python -m benchmarks.ray_chains [--model 3M] [--prompts 128]
 
 Two-round chains with spread reply lengths on a random model in vLLM, journal on disk. One actor is compared with an
-engine in the asking process; two actors, asked by one driver with one journal, with two processes that have half of
-the prompts each. Beside each way stands what the simulation of `benchmarks.simulation` gives for the same calls, with
-the step costs fitted there if they are of this model; where there are fewer cores than engines, its engines share
-them. On two cores the driver of two actors has none of its own.
+engine in the asking process; two actors, asked by one driver with one journal, with one process that drives two
+engines (`engine.vllm.data_parallel=2`), and with two processes that have half of the prompts each. Beside each way
+stands what the simulation of `benchmarks.simulation` gives for the same calls, with the step costs fitted there if
+they are of this model; where there are fewer cores than engines, its engines share them. On two cores the driver of
+two engines has none of its own.
 """
 
 from __future__ import annotations
@@ -73,14 +74,14 @@ class Ran:
     """None where no step costs of this model were fitted, or nobody kept the calls."""
 
 
-def spec(model: str, kind: Any, actors: int = 1) -> EngineSettings:
+def spec(model: str, kind: Any, engines: int = 1) -> EngineSettings:
     return EngineSettings(
         kind=kind,
         model=str(random_model(model, WORK)),
         context_length=2048,
-        vllm=VllmSettings(kv_cache_gib=1.0),
+        vllm=VllmSettings(kv_cache_gib=1.0, data_parallel=1 if kind == "ray" else engines),
         # Where this process may use one core only, two actors share it, as two plain processes do.
-        ray=RaySettings(inner="vllm", actors=actors, address="local", cpus=min(1.0, len(allowed()) / actors)),
+        ray=RaySettings(inner="vllm", actors=engines, address="local", cpus=min(1.0, len(allowed()) / engines)),
     )
 
 
@@ -127,8 +128,9 @@ def measured(model: str, name: str, settings: EngineSettings, count: int) -> Ran
 
     seconds, cpu, own, cached, chains = asyncio.run(go())
     on_ray = settings.kind == "ray"
-    foreseen = simulated(model, chains, settings.ray.actors if on_ray else 1)
-    return shown(Ran(name, seconds, cpu, own if on_ray else None, count / seconds, cached, foreseen))
+    foreseen = simulated(model, chains, settings.ray.actors if on_ray else settings.vllm.data_parallel)
+    apart = on_ray or settings.vllm.in_processes
+    return shown(Ran(name, seconds, cpu, own if apart else None, count / seconds, cached, foreseen))
 
 
 def two_processes(model: str, count: int) -> Ran:
@@ -168,9 +170,11 @@ def main() -> None:
             fresh.submit(measured, model, "one process", spec(model, "vllm"), args.prompts).result(),
             fresh.submit(measured, model, "one actor", spec(model, "ray"), args.prompts).result(),
             two_processes(model, args.prompts),
-            fresh.submit(measured, model, "two actors", spec(model, "ray", actors=2), args.prompts).result(),
+            fresh.submit(measured, model, "one process, two engines", spec(model, "vllm", 2), args.prompts).result(),
+            fresh.submit(measured, model, "two actors", spec(model, "ray", 2), args.prompts).result(),
         ]
-    for plain, actors in ((results[0], results[1]), (results[2], results[3])):
+    one, actor, apart, together, two = results
+    for plain, actors in ((one, actor), (together, two), (apart, two)):
         ratio = actors.seconds / plain.seconds
         met = "met" if ratio <= 1.1 else "NOT met"
         by_cpu = f"{actors.cpu_seconds / plain.cpu_seconds:.2f}x the processor time"

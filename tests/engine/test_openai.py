@@ -14,7 +14,7 @@ import pytest
 
 from cai.config.engine import EngineSettings, OpenAISettings
 from cai.engine import ContextTooLong, EngineDown, OptionsUnsupported, RecordFault, Sampling, Turn
-from cai.engine.openai import OpenAIEngine, open_openai
+from cai.engine.openai import OpenAIEngine, check_server, open_openai
 from cai.engine.retry import seconds_to_wait
 from cai.errors import InputError
 from tests.engine.fake_server import BEHAVIOURS, FakeServer, answer, running
@@ -211,6 +211,41 @@ def test_the_key_shows_in_no_error() -> None:
                 lambda n, c, body=body: body, lambda engine, fake: engine.generate(ask("Hi"), Sampling(0)), attempts=2
             )
         assert KEY not in str(caught.value) + repr(caught.value.__cause__) + repr(caught.value.__context__)
+
+
+def test_requests_go_through_the_proxy_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(host: str) -> str:
+        async with running(lambda number, content: echo(content)) as fake:
+            monkeypatch.setenv("http_proxy", fake.base_url.removesuffix("/v1"))
+            engine = OpenAIEngine("m", settings(f"http://{host}/v1", breaker_seconds=0.0, attempts=1), KEY)
+            try:
+                return (await engine.generate(ask("Hi"), Sampling(0))).text
+            finally:
+                await engine.close()
+
+    monkeypatch.setenv("no_proxy", "other.invalid")
+    assert asyncio.run(run("models.invalid")) == "re: Hi"
+    with pytest.raises(EngineDown, match=r"other\.invalid"):
+        asyncio.run(run("other.invalid"))
+
+
+@pytest.mark.parametrize(("given", "sent"), [(f" {KEY}\n", f"Bearer {KEY}"), ("", None)])
+def test_a_key_is_sent_without_what_stands_around_it(
+    given: str, sent: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> str | None:
+        async with running(lambda number, content: echo(content)) as fake:
+            monkeypatch.setenv("SOME_KEY", given)
+            own = settings(fake.base_url, key_variable="SOME_KEY")
+            engine = open_openai(EngineSettings(kind="openai", model="m", openai=own), print)
+            await engine.generate(ask("Hi"), Sampling(0))
+            await engine.close()
+            return fake.headers[0].get("authorization")
+
+    assert asyncio.run(run()) == sent
+    monkeypatch.setenv("SOME_KEY", "a\nb")
+    with pytest.raises(InputError, match="the key in SOME_KEY has a line break"):
+        check_server(OpenAISettings(key_variable="SOME_KEY"))
 
 
 def test_the_host_is_told_before_the_first_call(monkeypatch: pytest.MonkeyPatch) -> None:

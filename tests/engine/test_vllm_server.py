@@ -1,5 +1,6 @@
 """`cai critique` and `cai label` through a real `vllm serve`, which is also killed in mid-run."""
 
+import asyncio
 import json
 import os
 import signal
@@ -15,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from cai.config.engine import OpenAISettings
+from cai.engine import Sampling, Turn
+from cai.engine.openai import OpenAIEngine
 from cai.judge.modes.text import CHOICES
 from cai.testbed import TINY
 from tests.cli.process import PLAIN, cai_here
@@ -128,6 +132,27 @@ def test_a_server_that_is_killed_in_mid_run_costs_no_record(port: int, tmp_path:
         check_labels(port, tmp_path)
         check_words(port, tmp_path)
         check_token_ids(port, tmp_path)
+        check_official_client(port)
+
+
+def check_official_client(port: int) -> None:
+    """OpenAI's own client gets the reply that the engine gets."""
+    from openai import OpenAI
+
+    asked, own = "How do I open the jar?", OpenAISettings(base_url=f"http://127.0.0.1:{port}/v1")
+    client = OpenAI(base_url=own.base_url, api_key="none")
+    told = client.chat.completions.create(
+        model="tiny", messages=[{"role": "user", "content": asked}], temperature=0.0, max_tokens=24
+    )
+
+    async def ours() -> str:
+        engine = OpenAIEngine("tiny", own, "")
+        try:
+            return (await engine.generate((Turn("user", asked),), Sampling(0, 0.0, max_tokens=24))).text
+        finally:
+            await engine.close()
+
+    assert asyncio.run(ours()) == told.choices[0].message.content
 
 
 def check_labels(port: int, folder: Path) -> None:
