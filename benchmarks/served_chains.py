@@ -144,7 +144,8 @@ def server(load: Load) -> Iterator[str]:
     flags += f" --no-enable-chunked-prefill --max-num-batched-tokens {CONTEXT}"
     flags += f" --kv-cache-memory-bytes {int(load.cache_gib * 2**30)}"
     quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "TORCH_COMPILE_DISABLE": "1"}
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", **quiet}
+    # Left to itself the CPU build takes a thread for every core, whatever OMP_NUM_THREADS says.
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", **quiet}
     command = [str(Path(sys.executable).parent / "vllm"), "serve", str(load.folder), *flags.split()]
     with (WORK / "server.log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)

@@ -133,6 +133,8 @@ class Line:
                     answer.set_exception(RuntimeError(told))
         except (IncompleteReadError, ConnectionError):
             self.end("its connection broke")
+        except Exception as error:  # noqa: BLE001 - unpickling runs what was sent, which may raise anything
+            self.end(f"what came could not be read ({type(error).__name__}: {error})")
         finally:
             self.end("the event loop ended")
 

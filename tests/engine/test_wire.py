@@ -11,6 +11,13 @@ from cai.engine.wire import Address, Door, Line, LineBroken
 HOST = "127.0.0.1"
 
 
+class Unreadable:
+    """Goes out well; whoever reads it gets a ValueError."""
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
 class Answers:
     """What a door answers with; says what was begun and what was cancelled."""
 
@@ -28,6 +35,8 @@ class Answers:
                     return given
                 case "fail":
                     raise ValueError("no such thing")
+                case "unreadable":
+                    return Unreadable()
                 case "unsendable":
                     return lambda: None
                 case _:
@@ -149,3 +158,13 @@ def test_nobody_there_is_an_os_error() -> None:
             await Line.to(Address(HOST, port, b""))
 
     asyncio.run(run())
+
+
+def test_an_answer_that_cannot_be_read_ends_the_connection_with_its_reason() -> None:
+    async def use(line: Line, answers: Answers, address: Address) -> Any:
+        with pytest.raises(LineBroken, match="could not be read .ValueError: invalid literal"):
+            await line.ask("unreadable")
+        with pytest.raises(LineBroken, match="could not be read"):
+            await line.ask("echo")
+
+    connected(use)
