@@ -162,7 +162,7 @@ def test_nobody_there_is_an_os_error() -> None:
 
 def test_an_answer_that_cannot_be_read_ends_the_connection_with_its_reason() -> None:
     async def use(line: Line, answers: Answers, address: Address) -> Any:
-        with pytest.raises(LineBroken, match="could not be read .ValueError: invalid literal"):
+        with pytest.raises(LineBroken, match=r"could not be read \(ValueError: invalid literal"):
             await line.ask("unreadable")
         with pytest.raises(LineBroken, match="could not be read"):
             await line.ask("echo")
