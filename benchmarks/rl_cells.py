@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.rl_table import CELLS, LENGTH_BIAS, NUMBER_OF_ROUNDS, UPDATES, Cell, RLSizes
+from benchmarks.rl_table import CELLS, LENGTH_BIAS, UPDATES, Cell, RLSizes
 from benchmarks.training_cells import BASE, PLAIN, RED, REPLY_TOKENS, Bench
 from benchmarks.training_table import DATA, HARMLESS_PAIRS, PAIRS, TRAININGS
 from cai.cli import label_job, label_work, rl_job, rl_work
@@ -78,14 +78,13 @@ class RLBench:
 
     def folder(self, name: str) -> Path:
         """Where a cell's policy and its metrics lie, whether it has begun or not."""
-        run = self.run_name(name)
-        rounds = CELLS[name].pays == "rounds"
-        return self.base / (f"{run}-{NUMBER_OF_ROUNDS}" if rounds else run) / CELLS[name].method
+        run, cell = self.run_name(name), CELLS[name]
+        return self.base / (f"{run}-{cell.rounds}" if cell.pays == "rounds" else run) / cell.method
 
     def run_name(self, name: str) -> str:
         """With a hash of all that the cell depends on beside its seed and sizes."""
         cell, start, reward = CELLS[name], TRAININGS[START], TRAININGS[REWARD]
-        own = (cell, UPDATES[cell.method], LENGTH_BIAS, NUMBER_OF_ROUNDS)
+        own = (cell, UPDATES[cell.method], LENGTH_BIAS)
         paid = HARMLESS_PAIRS if cell.pays == "harmless" else ""
         data = [DATA[d] for d in (*start.data, start.replay, *reward.data, cell.mix, paid) if d]
         return f"{name}-{content_id(repr(own), repr((start, reward)), repr(data))[:8]}"
@@ -203,29 +202,30 @@ class RLBench:
     def _rounds(self, name: str) -> None:
         """As `cai train iterate`, with the labels of either kind of request under their own constitution.
 
-        As many labels and steps as in one round, dealt out: each round labels what the newest policy says to new
-        requests, trains a reward model on all labels so far, and goes on from the policy it has.
+        Labels and steps are dealt out: each round labels what the newest policy says to new requests, trains a reward
+        model on all labels so far, and goes on from the policy it has.
         """
-        run, steps = self.run_name(name), self.sizes.steps // NUMBER_OF_ROUNDS
+        run, cell = self.run_name(name), CELLS[name]
         model, pairs = str(self.bench.train(START)), list[Path]()
-        for number in range(1, NUMBER_OF_ROUNDS + 1):
-            pairs += [self._label(f"{run}-{number}", kind, number, model) for kind in PAIRS]
+        for number in range(1, cell.rounds + 1):
+            pairs += [self._label(name, kind, number, model) for kind in PAIRS]
             pays = self._reward(f"{run}-{number}", pairs)
-            seed = self.bench.seed * NUMBER_OF_ROUNDS + number
-            self._learn(name, f"{run}-{number}", model, pays, steps, seed)
-            model = str(self.base / f"{run}-{number}" / CELLS[name].method / "model")
+            seed = self.bench.seed * cell.rounds + number
+            self._learn(name, f"{run}-{number}", model, pays, self._steps(cell) // cell.rounds, seed)
+            model = str(self.base / f"{run}-{number}" / cell.method / "model")
 
-    def _label(self, run: str, kind: str, number: int, policy: str) -> Path:
-        """Pairs of one round and one kind of request: its share of the requests that one round has labelled."""
-        made = self.base / f"{run}-{kind}" / "pairs.parquet"
+    def _label(self, name: str, kind: str, number: int, policy: str) -> Path:
+        """Pairs of one round and one kind of request: the round's share of the requests that the cell labels."""
+        run, cell = f"{self.run_name(name)}-{number}-{kind}", CELLS[name]
+        made = self.base / run / "pairs.parquet"
         if made.is_file():
             return made
         lines = self.bench.requests(DATA[kind].requests).read_text("utf-8").splitlines(keepends=True)
-        asked = self.base / f"{kind}-{number}.jsonl"
-        asked.write_text("".join(lines[number - 1 :: NUMBER_OF_ROUNDS]), "utf-8")
+        asked = self.base / f"{run}.jsonl"
+        asked.write_text("".join(lines[:: cell.every][number - 1 :: cell.rounds]), "utf-8")
         settings = LabelSettings.model_validate(
             {
-                "constitution": DATA[kind].constitution, "prompts": str(asked), "run": f"{run}-{kind}",
+                "constitution": DATA[kind].constitution, "prompts": str(asked), "run": run,
                 "seed": self.bench.seed, "max_tokens": REPLY_TOKENS, "samples": 2, "judges": (EngineSettings(),),
                 "canaries": 0.0, "max_unread": 1.0,
             }

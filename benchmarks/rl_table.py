@@ -23,12 +23,17 @@ class Cell:
     """Of its own; 0 for those of `RLSizes`."""
     mix: str = ""
     """Which data of the training benchmark `ppo.ptx` is the likelihood of."""
+    rounds: int = 1
+    """Where rounds pay: how many share the labels and the steps."""
+    every: int = 1
+    """Where rounds pay: of the training benchmark's requests every so many-th is labelled, over all rounds together."""
 
 
 PPO, GRPO, WEAK, HACKED, WEAK_PPO, PTX, JUDGE, ROUNDS = (
     "ppo", "grpo", "grpo-weak-kl", "grpo-no-kl-length", "ppo-weak-kl", "ppo-ptx", "grpo-judge", "grpo-rounds",
 )  # fmt: skip
 NARROW, NARROW_PTX = "ppo-narrow", "ppo-narrow-ptx"
+FEW, FEW_ROUNDS = "grpo-few", "grpo-few-rounds"
 CELLS = {
     PPO: Cell("ppo", "labels", 0.1),
     GRPO: Cell("grpo", "labels", 0.3),
@@ -39,10 +44,14 @@ CELLS = {
     NARROW: Cell("ppo", "harmless", 0.05, start="base", steps=28),
     NARROW_PTX: Cell("ppo", "harmless", 0.05, {"ppo": {"ptx": 3.0}}, start="base", steps=28, mix="mix"),
     JUDGE: Cell("grpo", "judge", 0.3),
-    ROUNDS: Cell("grpo", "rounds", 0.3),
+    ROUNDS: Cell("grpo", "rounds", 0.3, rounds=3),
+    FEW: Cell("grpo", "rounds", 0.02, steps=63, every=4),
+    FEW_ROUNDS: Cell("grpo", "rounds", 0.02, steps=63, rounds=3, every=4),
 }
 MIXED = {PTX: WEAK_PPO, NARROW_PTX: NARROW}
 """Policies trained with the supervised mix, and the same ones without."""
+IN_ROUNDS = {ROUNDS: GRPO, FEW_ROUNDS: FEW}
+"""Policies trained in rounds, and what as many labels and steps give in one."""
 UPDATES: dict[str, dict[str, Any]] = {
     "ppo": {"learning_rate": 2e-4, "epochs": 2, "minibatches": 2},
     "grpo": {"learning_rate": 3e-4, "minibatches": 2},
@@ -50,7 +59,6 @@ UPDATES: dict[str, dict[str, Any]] = {
 """Four updates a step for PPO, which reuses its replies, and two for GRPO."""
 LENGTH_BIAS = 0.3
 """Added to a label's log-odds for every word by which a reply is longer, where the reward model is to like length."""
-NUMBER_OF_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)

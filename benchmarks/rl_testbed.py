@@ -6,7 +6,8 @@ Every policy starts from the training benchmark's SL-CAI and is paid by its rewa
 what `benchmarks.training_testbed` has made is used as it lies. The cells: PPO and GRPO; GRPO without KL, paid by a
 reward model that was taught to like length; GRPO with a weaker KL; PPO with a weaker KL, without and with the
 supervised mix; the same two from the base model, on red-team requests and paid for harmlessness alone; GRPO paid by
-the judge itself; GRPO in three rounds of labels and reward models, at the same number of labels and steps as in one.
+the judge itself; GRPO in three rounds of labels and reward models, at the same number of labels and steps as in one;
+GRPO with a weak KL on a quarter of the labels, in one round and in three.
 
 Every policy answers the same test requests at temperature 1. The oracle reads the replies; while anything trains it is
 asked by the evaluations alone, which pay nothing. A cell that is there is not made again and a training that was
@@ -27,15 +28,15 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from benchmarks.conditions import conditions, write_results
 from benchmarks.rl_cells import START, RLBench
-from benchmarks.rl_table import CELLS, LENGTH_BIAS, MIXED, NUMBER_OF_ROUNDS, UPDATES, RLSizes
+from benchmarks.rl_table import CELLS, GRPO, IN_ROUNDS, LENGTH_BIAS, MIXED, UPDATES, RLSizes
 from benchmarks.rl_truth import at_equal_reward, goals, seen, warned
 from benchmarks.training_cells import BASE, Bench, Sizes
 from benchmarks.training_truth import SHOWN, SL, Read, readings, shares, told, versus
 from cai.engine.files import find_model
 from cai.testbed import TINY
 
-OTHERS = (BASE, SL, "grpo")
-"""What cells are held against."""
+OTHERS = (BASE, SL, GRPO)
+"""What cells are held against, beside what `IN_ROUNDS` says."""
 
 
 def kept(bench: RLBench) -> dict[str, list[str]]:
@@ -54,7 +55,7 @@ def summary(benches: dict[int, RLBench]) -> dict[str, Any]:
             read_by.setdefault(cell, {})[seed] = readings(bench.bench, replies)
     against: dict[str, dict[str, Any]] = {cell: {} for cell in read_by}
     for cell in CELLS:
-        for other in OTHERS:
+        for other in dict.fromkeys((*OTHERS, IN_ROUNDS.get(cell, GRPO))):
             both = [seed for seed in read_by.get(cell, {}) if seed in read_by.get(other, {})]
             if other != cell and both:
                 rows, base = ([r for seed in both for r in read_by[name][seed]] for name in (cell, other))
@@ -116,7 +117,7 @@ def main() -> None:
     benches = {seed: RLBench(Bench.of(options.work, seed, sizes), own) for seed in seeds}
     about: dict[str, Any] = {**conditions(), "model": find_model(str(TINY)).fingerprint, "sizes": asdict(sizes)}
     about |= {"rl_sizes": asdict(own), "cells": {name: asdict(cell) for name, cell in CELLS.items()}}
-    about |= {"updates": UPDATES, "length_bias": LENGTH_BIAS, "rounds": NUMBER_OF_ROUNDS}
+    about |= {"updates": UPDATES, "length_bias": LENGTH_BIAS}
     began, seconds = time.perf_counter(), dict[str, float]()
     # A cell of every seed before the next one: whenever it ends, all seeds have the cells that matter most.
     for cell in [BASE, START, *chosen]:

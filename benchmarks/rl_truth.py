@@ -10,7 +10,7 @@ from itertools import compress
 from typing import Any
 
 from benchmarks.rl_cells import RLBench
-from benchmarks.rl_table import CELLS, GRPO, HACKED, JUDGE, MIXED, PPO, ROUNDS, WEAK
+from benchmarks.rl_table import CELLS, GRPO, HACKED, IN_ROUNDS, JUDGE, MIXED, PPO, WEAK
 from benchmarks.training_cells import BASE, RED
 from benchmarks.training_truth import SL, told
 from cai.measures.intervals import paired_difference
@@ -127,7 +127,8 @@ def goals(
         claim(f"{HACKED}: reward rises", "every seed", text, all(b["reward"] > a["reward"] for a, b in drift))
     for cell, one in mixes.items():
         claim(f"{cell} less {MIXED[cell]} at equal reward: benign quality", "> 0", told(one), one["low"] > 0)
-    for cell, other, goal in ((JUDGE, GRPO, "told"), (ROUNDS, GRPO, "> 0"), (PPO, SL, "> 0"), (GRPO, SL, "> 0")):
+    rounds = [(cell, other, "> 0") for cell, other in IN_ROUNDS.items()]
+    for cell, other, goal in ((JUDGE, GRPO, "told"), *rounds, (PPO, SL, "> 0"), (GRPO, SL, "> 0")):
         if other in against.get(cell, {}):
             one = against[cell][other]["good"]
             claim(f"{cell} less {other}: good", goal, told(one), goal == "told" or one["low"] > 0)

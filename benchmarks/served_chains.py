@@ -238,6 +238,8 @@ def main() -> None:
         print(f"{one.name}: {ratio:.2f}x the gather's dialogues a second ({by_cpu})   goal >= 1.5 {met}")
     about = {name: value for name, value in asdict(load).items() if name not in ("folder", "whole")}
     about |= {"model": args.model, "few_shot_messages": len(example_turns(whole.examples))}
+    # The server's worker is not counted as ours when it has ended, so what others took is not known.
+    about |= {"others_share_of_cores": None}
     part = f"{args.model}, {args.dialogues} dialogues, {args.tokens} tokens, {args.cache:g} GiB"
     write_part(args.out, part, began, {**about, "results": [asdict(one) for one in results]})
 
