@@ -6,6 +6,7 @@ The server runs with `VLLM_SERVER_DEV_MODE=1`, which opens the calls that reload
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tempfile
 from collections.abc import Iterable
@@ -70,7 +71,7 @@ class ServedPolicy:
                 own.breaker_seconds,
             )
         )  # fmt: skip
-        self._server = Connections(root)
+        self._server, self._timeout = Connections(root), own.timeout
 
     def count_tokens(self, turns: tuple[Turn, ...], prefill: str = "") -> int:
         """Tokens of the rendered conversation with the generation prompt and `prefill`."""
@@ -123,9 +124,11 @@ class ServedPolicy:
             reload = {"method": "reload_weights", "kwargs": {"weights_path": folder}}
             for path, asked in (("/collective_rpc", reload), ("/reset_prefix_cache", {})):
                 try:
-                    await self._post(path, asked)
-                except Attempt as fault:
-                    raise EngineDown(f"the policy's server did not take the new weights: {fault}") from fault
+                    async with asyncio.timeout(self._timeout):
+                        await self._post(path, asked)
+                except (Attempt, TimeoutError) as fault:
+                    why = str(fault) or f"no answer within {self._timeout:g} s"
+                    raise EngineDown(f"the policy's server did not take the new weights: {why}") from fault
         self.fingerprint = content_id("updated", self.fingerprint)
 
     async def close(self) -> None:

@@ -26,15 +26,18 @@ ASKED = (Turn("user", "Hello"),)
 
 
 class Server:
-    """Answers as vLLM does where it is asked for token ids; `broken` paths answer with the status given."""
+    """Answers as vLLM does where it is asked for token ids; `broken` paths answer with the status given, 0 is never."""
 
     def __init__(self, choice: dict[str, Any], broken: dict[str, int]) -> None:
         self.choice, self.broken = choice, broken
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.weights: dict[str, torch.Tensor] = {}
+        self.ended = threading.Event()
 
     def answer(self, path: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         self.asked.append((path, asked))
+        if self.broken.get(path) == 0:
+            self.ended.wait(60)
         if path in self.broken:
             return self.broken[path], {"error": {"message": "no"}}
         if path == "/collective_rpc":
@@ -72,6 +75,7 @@ def serving(choice: dict[str, Any] | None = None, **broken: int) -> Iterator[tup
     try:
         yield server, EngineSettings.model_validate({"kind": "openai", "openai": quick})
     finally:
+        server.ended.set()
         listening.shutdown()
         listening.server_close()
 
@@ -126,4 +130,13 @@ def test_a_server_that_goes_wrong_later_stops_the_run() -> None:
             asyncio.run(engine.generate(ASKED, Sampling(7)))
         server.broken["/collective_rpc"] = 500
         with pytest.raises(EngineDown, match="did not take the new weights: status 500"):
+            asyncio.run(engine.update_weights([("a", torch.ones(1))]))
+
+
+def test_a_server_that_never_takes_the_weights_stops_the_run() -> None:
+    with serving() as (server, spec):
+        quick = spec.openai.model_copy(update={"timeout": 0.3})
+        engine = open_served_policy(spec.model_copy(update={"openai": quick}), str(TINY))
+        server.broken["/collective_rpc"] = 0
+        with pytest.raises(EngineDown, match=r"did not take the new weights: no answer within 0\.3 s"):
             asyncio.run(engine.update_weights([("a", torch.ones(1))]))
