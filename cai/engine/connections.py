@@ -65,9 +65,8 @@ class Connections:
         if self._session is None:
             self._loop = loop
             connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=_trusted())
-            forever = aiohttp.ClientTimeout(total=None, sock_connect=None)
             self._session = aiohttp.ClientSession(
-                connector=connector, headers=self._headers, timeout=forever, json_serialize=_compact
+                connector=connector, headers=self._headers, timeout=aiohttp.ClientTimeout(), json_serialize=_compact
             )
         return self._session
 

@@ -64,17 +64,7 @@ class OpenAIEngine:
         self._agreement: asyncio.Task[None] | None = None
         self._root = settings.base_url.rstrip("/")
         self._server = Connections(self._root, {"Authorization": f"Bearer {key}"} if key else {})
-        self._retrier = Retrier(
-            Patience(
-                attempts=settings.attempts,
-                timeout=settings.timeout,
-                first_wait=settings.first_wait,
-                longest_wait=settings.longest_wait,
-                retry_share=settings.retry_share,
-                breaker=settings.breaker,
-                breaker_seconds=settings.breaker_seconds,
-            )
-        )
+        self._retrier = Retrier(Patience.of(settings))
 
     def count_tokens(self, turns: tuple[Turn, ...], prefill: str = "") -> int:
         """Tokens by the tokenizer of `template` where there is one, else an estimate of one per four characters."""

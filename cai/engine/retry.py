@@ -6,11 +6,14 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from cai.errors import EngineDown, EngineFault, RecordFault
+
+if TYPE_CHECKING:
+    from cai.config.engine import OpenAISettings
 
 T = TypeVar("T")
 FREE_RETRIES = 100
@@ -44,6 +47,11 @@ class Patience:
     retry_share: float
     breaker: int
     breaker_seconds: float
+
+    @classmethod
+    def of(cls, settings: OpenAISettings) -> Patience:
+        """As the settings of a server have it."""
+        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
 
 class Retrier:

@@ -65,12 +65,7 @@ class ServedPolicy:
         self.renderer = ChatRenderer(tokenizer, self.model)
         self._ends = end_ids(files.folder, files.config, tokenizer)
         self._root, self._served, own = root, served, spec.openai
-        self._retrier = Retrier(
-            Patience(
-                own.attempts, own.timeout, own.first_wait, own.longest_wait, own.retry_share, own.breaker,
-                own.breaker_seconds,
-            )
-        )  # fmt: skip
+        self._retrier = Retrier(Patience.of(own))
         self._server, self._timeout = Connections(root), own.timeout
 
     def count_tokens(self, turns: tuple[Turn, ...], prefill: str = "") -> int:
