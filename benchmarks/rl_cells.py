@@ -222,6 +222,7 @@ class RLBench:
             return made
         lines = self.bench.requests(DATA[kind].requests).read_text("utf-8").splitlines(keepends=True)
         asked = self.base / f"{run}.jsonl"
+        asked.parent.mkdir(parents=True, exist_ok=True)
         asked.write_text("".join(lines[:: cell.every][number - 1 :: cell.rounds]), "utf-8")
         settings = LabelSettings.model_validate(
             {

@@ -36,7 +36,7 @@ def _go(pipeline: Pipeline, name: str, settings: Any) -> None:
     elif name in RL_METHODS:
         _reinforce(pipeline, name, settings)
     elif name == "iterate":
-        from cai.cli.rl_rounds import Rounds, work_rounds
+        from cai.cli.rounds import Rounds, work_rounds
 
         judge = pipeline.engine_for(pipeline.settings.model)
         work_rounds(Rounds(settings, judge, pipeline.recipe, pipeline.overrides, pipeline.base))

@@ -95,7 +95,7 @@ def _iterate(
     recipe: Path | None, overrides: list[str], flags: dict[str, object], data: object, stop_on: object,
     dry_run: bool, base: Path,
 ) -> None:  # fmt: skip
-    from cai.cli.rl_rounds import in_section, train_iterate
+    from cai.cli.rounds import in_section, train_iterate
 
     for name, value in {"data": data, "reward": flags.pop("rewards"), "stop-on": stop_on}.items():
         if value:

@@ -1,4 +1,4 @@
-"""Settings of `cai train iterate`: rounds of labels, reward model and policy, each on what the last policy says."""
+"""Settings of `cai train iterate`: rounds of labels and learning from them, each on what the last policy says."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from pydantic import Field
 
 from cai.config.base import Seed, Settings
 from cai.config.rl import Method
+from cai.config.train import Preference
 
 
 class IterateSettings(Settings):
-    """Online rounds. How each part works stands in the sections `label`, `reward` and that of the method."""
+    """Online rounds. How each part works stands in the sections `label`, that of the method and maybe `reward`."""
 
     run: str = Field(default="iterate", description="Name of the run's folder in runs/; the same name again resumes.")
     model: str = Field(
@@ -25,11 +26,15 @@ class IterateSettings(Settings):
     column: str = Field(default="", description="Column that holds the prompt, where it is not one of the known names.")
     rounds: int = Field(default=3, ge=1, description="Rounds; raising it later goes on from the last one.")
     prompts_per_round: int = Field(default=200, ge=2, description="New prompts labelled in each round.")
-    method: Method = Field(default="grpo", description="Method that trains the policy in each round.")
-    replay: float = Field(
-        default=1.0,
+    method: Method | Preference = Field(
+        default="grpo",
+        description="Method that trains the policy in each round; a preference method needs no reward model.",
+    )
+    replay: float | None = Field(
+        default=None,
         ge=0,
         le=1,
-        description="Share of the earlier rounds' labelled prompts that a round's reward model learns from as well.",
+        description="Share of the earlier rounds' labelled prompts that a round learns from as well; by default all "
+        "for a reward model, none for a preference method.",
     )
     seed: Seed = Field(default=0, description="Seed of everything random; each round has its own from it.")

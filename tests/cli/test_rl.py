@@ -12,6 +12,7 @@ import pytest
 from cai.cli.rl import RL_METHODS
 from cai.config import load_settings
 from cai.config.rl import RLSettings
+from cai.engine.files import find_model
 from cai.train.rl.methods import table
 from tests.cli.process import Ended, cai_here
 from tests.cli.random_model import random_model
@@ -181,6 +182,38 @@ def test_rounds_learn_from_growing_data_and_go_on_where_they_stopped(model: Path
     assert again.code == 0
     assert again.err.count("done before") == 6
     assert ended.out.endswith(again.out)
+
+
+def test_rounds_of_a_preference_method_learn_the_newest_policys_pairs(model: Path, tmp_path: Path) -> None:
+    more = ("method=ipo", "ipo.max_steps=1", "ipo.learning_rate=1e-4", "prompts=p.txt")
+    (tmp_path / "p.txt").write_text("".join(f"How do I mend lamp {n}?\n" for n in range(12)))
+    ended = rounds(model, tmp_path, *more)
+    assert ended.code == 0, ended.err
+    assert "[4/4] round 2 ipo" in ended.err, "no reward model"
+    folder = tmp_path / "runs/it/iterate"
+    first, second = (json.loads((folder / f"round-{n}/ipo/identity.json").read_text())["model"] for n in (1, 2))
+    assert [first, second] == [find_model(str(m)).fingerprint for m in (model, folder / "round-1/ipo/model")]
+    labelled = pq.read_table(folder / "round-2/pairs.parquet").column("policy").to_pylist()
+    assert all(name.endswith("round-1/ipo/model") for name in labelled)
+    read = json.loads((folder / "rounds.json").read_text())["rounds"]
+    pairs = [pq.read_table(folder / f"round-{n}/pairs.parquet").num_rows for n in (1, 2)]
+    assert [row["pairs"] for row in read] == pairs, "earlier pairs are left out unless replay asks for them"
+    assert "first loss" in ended.out
+    again = rounds(model, tmp_path, *more)
+    assert again.err.count("done before") == 4
+    refused = rounds(model, tmp_path, *more, "replay=1.0")
+    assert refused.code == 2
+    assert "made with something else" in refused.err
+
+
+def test_rounds_of_a_preference_method_replay_earlier_pairs_where_asked(model: Path, tmp_path: Path) -> None:
+    ended = rounds(model, tmp_path, "method=dpo", "dpo.max_steps=1", "dpo.learning_rate=1e-4", "replay=1.0")
+    assert ended.code == 0, ended.err
+    folder = tmp_path / "runs/it/iterate"
+    first, replayed = (
+        pq.read_table(folder / name).num_rows for name in ("round-1/pairs.parquet", "round-2/replay.parquet")
+    )
+    assert replayed == first
 
 
 def test_rounds_need_prompts_enough(model: Path, tmp_path: Path) -> None:

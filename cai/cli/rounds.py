@@ -1,6 +1,7 @@
-"""`cai train iterate`: each round labels what the newest policy says, trains the reward model anew, and the policy on.
+"""`cai train iterate`: each round labels what the newest policy says and trains it on the labels.
 
-The online collection of Bai et al. 2022, with the AI judge in people's place. A round is a run folder of its own below
+Through a reward model trained anew, the online collection of Bai et al. 2022 with the AI judge in people's place; or by
+a preference method on the pairs themselves, as in iterated DPO. A round is a run folder of its own below
 `runs/NAME/iterate/`, made by the same jobs as `cai label`, `cai train reward` and `cai train METHOD`.
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import typer
 
@@ -26,7 +27,7 @@ from cai.config.engine import EngineSettings
 from cai.config.iterate import IterateSettings
 from cai.config.label import LabelSettings
 from cai.config.rl import RLSettings
-from cai.config.train import TrainSettings
+from cai.config.train import Preference, TrainSettings
 from cai.errors import InputError, Where
 
 if TYPE_CHECKING:
@@ -45,6 +46,17 @@ class Rounds:
     recipe: Path | None
     overrides: Sequence[str]
     base: Path
+
+    @property
+    def by_pairs(self) -> bool:
+        """Whether the policy learns the judge's pairs themselves, without a reward model."""
+        return self.settings.method in get_args(Preference)
+
+    @property
+    def replay(self) -> float:
+        """Share of the earlier rounds' labelled prompts that a round learns from as well."""
+        given = self.settings.replay
+        return given if given is not None else 0.0 if self.by_pairs else 1.0
 
     @property
     def folder(self) -> Path:
@@ -77,9 +89,13 @@ class Rounds:
         """This round's reward model, from the starting policy's body: it learns from all rounds so far."""
         own: dict[str, object] = {"model": self.settings.model}
         given = section_of(TrainSettings, "reward", self.recipe, self.overrides, own)
-        earlier = [str(self.round(number) / REPLAY)] if number > 1 and self.settings.replay > 0 else []
-        data = [str(self.round(number) / "pairs.parquet"), *earlier]
-        return given.model_copy(update={**self._place(number), "data": data})
+        return given.model_copy(update={**self._place(number), "data": self._pairs(number)})
+
+    def prefer(self, number: int) -> TrainSettings:
+        """This round's pairs, learnt by the last round's policy, which is also the frozen reference."""
+        given = section_of(TrainSettings, self.settings.method, self.recipe, self.overrides, {})
+        ours = {"model": self.policy(number - 1), "data": self._pairs(number)}
+        return given.model_copy(update={**self._place(number), **ours})
 
     def learn(self, number: int) -> RLSettings:
         """The policy goes on from the last round's; the KL is measured to where the first round began.
@@ -101,15 +117,17 @@ class Rounds:
         return given.model_copy(update={**self._place(number), "model": self.policy(number - 1), "rewards": rewards})
 
     def steps(self) -> list[Step]:
-        """Three steps a round. Raises InputError for wrong settings, too few prompts or a missing reward body."""
+        """Three steps a round, two without a reward model. Raises InputError for wrong settings."""
+        method = self.settings.method
+        learn = (
+            [(method, self.prefer, partial(_train, method))]
+            if self.by_pairs
+            else [("reward", self.reward, partial(_train, "reward")), (method, self.learn, _learn)]
+        )
         found, start = list[Step](), self.engine.model_copy(update={"model": self.settings.model})
         reads = read_by(self.settings, start)
         for number in range(1, self.settings.rounds + 1):
-            for name, read, go in (
-                ("label", self.label, _label),
-                ("reward", self.reward, _reward),
-                (self.settings.method, self.learn, _learn),
-            ):
+            for name, read, go in [("label", self.label, _label), *learn]:
                 settings = read(number)
                 found.append(Step(f"round {number} {name}", settings, partial(go, self, number, settings), reads=reads))
         return found
@@ -117,6 +135,11 @@ class Rounds:
     def prompt_file(self, number: int) -> Path:
         """The prompts whose replies a round labels."""
         return self.folder / f"prompts-{number}.jsonl"
+
+    def _pairs(self, number: int) -> list[str]:
+        """Files of pairs that a round learns from."""
+        earlier = [str(self.round(number) / REPLAY)] if number > 1 and self.replay > 0 else []
+        return [str(self.round(number) / "pairs.parquet"), *earlier]
 
     def _place(self, number: int) -> dict[str, object]:
         return {"run": f"round-{number}", "seed": self.settings.seed + number - 1}
@@ -173,13 +196,20 @@ def _write_prompts(rounds: Rounds) -> None:
 
 
 def _prompts(rounds: Rounds, wanted: int) -> Sequence[Prompt]:
-    """The first prompts that the policy learns on, none of those it is watched on."""
+    """The first prompts given; where the policy is watched, none of those it is watched on."""
+    from cai.cli.prompts import open_prompts
     from cai.cli.rl_prompts import learning_prompts
 
-    learn = rounds.learn(1)
-    if learn.prompts == "testbed" and (learn.limit or 0) < wanted:
-        learn = learn.model_copy(update={"limit": wanted})
-    found, _ = learning_prompts(learn)
+    if rounds.by_pairs:
+        s = rounds.settings
+        split = s.split or ("train" if s.prompts == "testbed" else "")
+        asked = open_prompts(s.prompts, column=s.column, split=split, limit=wanted, seed=s.seed, skip_bad_rows=False)
+        found = tuple(asked.prompts)
+    else:
+        learn = rounds.learn(1)
+        if learn.prompts == "testbed" and (learn.limit or 0) < wanted:
+            learn = learn.model_copy(update={"limit": wanted})
+        found, _ = learning_prompts(learn)
     if len(found) < wanted:
         what = f"{rounds.settings.rounds} rounds of {rounds.settings.prompts_per_round} prompts need {wanted:,}"
         raise InputError(
@@ -199,15 +229,14 @@ def _label(rounds: Rounds, number: int, settings: LabelSettings) -> None:
         counts.check_errors()
 
 
-def _reward(rounds: Rounds, number: int, settings: TrainSettings) -> None:
+def _train(method: str, rounds: Rounds, number: int, settings: TrainSettings) -> None:
     from cai.cli.train_job import prepare_training, train_job
     from cai.train.rl.replay import write_replay
 
     earlier = [rounds.round(n) / "pairs.parquet" for n in range(1, number)]
-    if earlier and rounds.settings.replay > 0:
-        share, seed = rounds.settings.replay, rounds.settings.seed
-        write_replay(earlier, rounds.round(number) / REPLAY, share=share, seed=seed)
-    train_job(prepare_training("reward", settings, rounds.folder), rounds.folder)
+    if earlier and rounds.replay > 0:
+        write_replay(earlier, rounds.round(number) / REPLAY, share=rounds.replay, seed=rounds.settings.seed)
+    train_job(prepare_training(method, settings, rounds.folder), rounds.folder)
 
 
 def _learn(rounds: Rounds, number: int, settings: RLSettings) -> None:
@@ -230,22 +259,41 @@ def _publish(model: Path, target: Path) -> None:
 
 
 def _table(rounds: Rounds) -> list[list[str]]:
-    """A row a round: pairs the reward model saw, what the held-out judge said before and after, KL, warnings."""
+    """A row a round: pairs it learnt from, and what its policy's training saw."""
     from cai.store.files import dump_json, write_text
+
+    seen = _learnt if rounds.by_pairs else _watched
+    found = [
+        {"round": number, "pairs": _pairs(rounds, number), **seen(rounds.round(number) / rounds.settings.method)}
+        for number in range(1, rounds.settings.rounds + 1)
+    ]
+    write_text(rounds.folder / "rounds.json", dump_json({"rounds": found}))
+    return [[*map(_title, found[0])], *([_shown(value) for value in row.values()] for row in found)]
+
+
+def _watched(folder: Path) -> dict[str, Any]:
+    """What the held-out judge said before and after, KL, warnings."""
     from cai.train.rl.journal import Journal
 
-    found = list[dict[str, Any]]()
-    for number in range(1, rounds.settings.rounds + 1):
-        seen = Journal(rounds.round(number) / rounds.settings.method, writes=False).evaluations()
-        warned = sorted({w["name"] for one in seen for w in one["warnings"]})
-        first, last = (_mean(one["held_out_P"]) for one in (seen[0], seen[-1]))
-        pairs = _pairs(rounds, number)
-        found.append({"round": number, "pairs": pairs, "before": first, "after": last, "kl": seen[-1]["kl"],
-                      "warnings": warned})  # fmt: skip
-    write_text(rounds.folder / "rounds.json", dump_json({"rounds": found}))
-    head = ["round", "pairs", "held-out before", "after", "KL to the start", "warnings"]
-    return [head, *([str(r["round"]), str(r["pairs"]), *(_shown(r[k]) for k in ("before", "after", "kl")),
-                     ", ".join(r["warnings"]) or "-"] for r in found)]  # fmt: skip
+    seen = Journal(folder, writes=False).evaluations()
+    first, last = (_mean(one["held_out_P"]) for one in (seen[0], seen[-1]))
+    warned = sorted({w["name"] for one in seen for w in one["warnings"]})
+    return {"before": first, "after": last, "kl": seen[-1]["kl"], "warnings": warned}
+
+
+def _learnt(folder: Path) -> dict[str, Any]:
+    """Loss of the first and last step, and how often the last evaluation's pairs held back were ordered as labelled."""
+    from cai.train.progress import read_metrics
+
+    rows = read_metrics(folder)
+    losses = [row["loss"] for row in rows if "loss" in row]
+    held = [row["eval_accuracy"] for row in rows if "eval_accuracy" in row]
+    return {"first_loss": losses[0], "last_loss": losses[-1], "held_back_accuracy": held[-1] if held else None}
+
+
+def _title(name: str) -> str:
+    titles = {"before": "held-out before", "kl": "KL to the start"}
+    return titles.get(name, name.replace("_", " "))
 
 
 def _pairs(rounds: Rounds, number: int) -> int:
@@ -260,5 +308,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return sum(read) / len(read) if read else None
 
 
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return ", ".join(value) or "-" if isinstance(value, list) else "-" if value is None else str(value)

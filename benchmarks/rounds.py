@@ -1,0 +1,249 @@
+"""Online rounds against one round, at as many labels and steps: test requests, the oracle, 95 % intervals.
+
+    python -m benchmarks.rounds [--cells ipo,ipo-6,…] [--seeds 0,1,2] [--out FILE.json]
+
+A policy answers requests, the judge labels its replies, a preference method learns the pairs, and the next round's
+labels are of what it says then: what `cai train iterate method=ipo replay=0` does. All begin at the training
+benchmark's SL-CAI with its numbers of labels, dealt out over the rounds. As there, red-team requests are judged for
+harmlessness; the others here by `helpful-honest`, which asks for all that "good" counts. `helpful-only`, which the
+training benchmark uses, does not ask to admit what nobody can know: the better a policy does what it says, the more it
+makes up. A cell that is there is not made again; the table holds every cell that is there (`none` makes nothing).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from benchmarks.conditions import conditions, write_results
+from benchmarks.rl_cells import START
+from benchmarks.training_cells import BASE, RED, REPLY_TOKENS, Bench, Sizes
+from benchmarks.training_table import TRAININGS
+from benchmarks.training_truth import SHOWN, Read, readings, shares, told, versus
+from cai.cli import label_job, label_work
+from cai.cli.engines import open_engine
+from cai.cli.train_job import prepare_training, train_job
+from cai.config.engine import EngineSettings
+from cai.config.label import LabelSettings
+from cai.config.train import TrainSettings
+from cai.engine.files import find_model
+from cai.engine.protocol import Sampling, Turn
+from cai.measures.intervals import holm
+from cai.records import Prompt
+from cai.seeds import content_id, seed_for
+from cai.testbed import TINY
+from cai.testbed.oracle import read
+from cai.testbed.world import prompts
+
+CONSTITUTIONS = {"red_pairs": "harmless-only", "plain_pairs": "helpful-honest"}
+"""Which requests are judged by what; the names are those of `Sizes`."""
+WATCHED = 384
+"""Validation requests that say how far each round has come; half of them red-team."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A method with the training benchmark's numbers, and how many rounds share the labels and the steps."""
+
+    method: str
+    rounds: int
+
+
+CELLS = {
+    "ipo": Cell("ipo", 1),
+    "ipo-6": Cell("ipo", 6),
+    "dpo": Cell("dpo", 1),
+    "dpo-6": Cell("dpo", 6),
+    "ipo-3": Cell("ipo", 3),
+    "dpo-3": Cell("dpo", 3),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """One seed of this benchmark, in a folder of its own beside the training benchmark's runs of that seed."""
+
+    bench: Bench
+
+    @property
+    def base(self) -> Path:
+        start = TRAININGS[START]
+        return self.bench.base / f"rounds-{content_id(repr(start), repr(CONSTITUTIONS))[:8]}"
+
+    def run(self, name: str, number: int) -> str:
+        """The run of one round of a cell, with a hash of its training's numbers."""
+        return f"{name}-{content_id(repr(TRAININGS[CELLS[name].method]))[:8]}-{number}"
+
+    def folder(self, name: str, number: int) -> Path:
+        return self.base / self.run(name, number) / CELLS[name].method
+
+    def make(self, name: str) -> None:
+        """All rounds of a cell and its last policy's replies to the test requests."""
+        file = self.folder(name, CELLS[name].rounds) / "cell.json"
+        if file.is_file():
+            return
+        cell, model = CELLS[name], str(self.bench.train(START))
+        watched = [_share_good(self._watched(), self.replies(model, "watch", self._watched()))]
+        for number in range(1, cell.rounds + 1):
+            pairs = [self._label(name, requests, number, model) for requests in CONSTITUTIONS]
+            model = self._learn(name, number, model, pairs)
+            watched.append(_share_good(self._watched(), self.replies(model, "watch", self._watched())))
+        replies = self.replies(model, "test", self.bench.held_out())
+        file.write_text(json.dumps({"watched_good": watched, "replies": replies}, indent=0), "utf-8")
+
+    def kept(self, name: str) -> dict[str, Any] | None:
+        """What `make` has left, or None where it has not been here."""
+        file = self.folder(name, CELLS[name].rounds) / "cell.json"
+        return json.loads(file.read_text("utf-8")) if file.is_file() else None
+
+    def replies(self, model: str, draw: str, asked: list[Prompt]) -> list[str]:
+        """One reply a request at temperature 1; a request has the same seed in every cell."""
+        engine = open_engine(EngineSettings(model=model))
+
+        async def drawn() -> list[str]:
+            calls = (
+                engine.generate(
+                    tuple(Turn.of(m) for m in p.messages),
+                    Sampling(seed_for(self.bench.seed, draw, p.id), 1.0, max_tokens=REPLY_TOKENS),
+                )
+                for p in asked
+            )
+            try:
+                return [completion.text for completion in await asyncio.gather(*calls)]
+            finally:
+                await engine.close()
+
+        return asyncio.run(drawn())
+
+    def _watched(self) -> list[Prompt]:
+        from benchmarks.training_cells import PLAIN
+
+        half, seed = WATCHED // 2, self.bench.seed
+        return [*prompts("validation", half, seed, RED), *prompts("validation", half, seed, PLAIN)]
+
+    def _label(self, name: str, requests: str, number: int, policy: str) -> Path:
+        """The judge's labels of a round's share of the requests; all cells of as many rounds share their first."""
+        rounds = CELLS[name].rounds
+        run = f"{self.run(name, number) if number > 1 else f'first-of-{rounds}'}-{requests}"
+        made = self.base / run / "pairs.parquet"
+        if made.is_file():
+            return made
+        lines = self.bench.requests(requests).read_text("utf-8").splitlines(keepends=True)
+        asked = self.base / f"{run}.jsonl"
+        asked.parent.mkdir(parents=True, exist_ok=True)
+        asked.write_text("".join(lines[number - 1 :: rounds]), "utf-8")
+        settings = LabelSettings.model_validate(
+            {
+                "constitution": CONSTITUTIONS[requests], "prompts": str(asked), "run": run, "seed": self.bench.seed,
+                "max_tokens": REPLY_TOKENS, "samples": 2, "judges": (EngineSettings(),), "canaries": 0.0,
+                "max_unread": 1.0,
+            }
+        )  # fmt: skip
+        label_work.work(label_job.prepare(settings, EngineSettings(model=policy), self.base))
+        return made
+
+    def _learn(self, name: str, number: int, model: str, pairs: Iterable[Path]) -> str:
+        """One epoch over the round's pairs, from the newest policy, which is also the reference."""
+        cell = CELLS[name]
+        given = {
+            "run": self.run(name, number), "model": model, "data": [str(file) for file in pairs],
+            "seed": self.bench.seed * cell.rounds + number, "mixed_constitutions": True, "batch_size": 32,
+            "micro_batch": 16, "eval_share": 0.0, "check_every": 1_000_000, **TRAININGS[cell.method].settings,
+        }  # fmt: skip
+        made = self.folder(name, number) / "model"
+        if not made.is_dir():
+            train_job(prepare_training(cell.method, TrainSettings.model_validate(given), self.base), self.base)
+            gc.collect()
+        return str(made)
+
+
+def _share_good(asked: list[Prompt], replies: list[str]) -> float:
+    """By the oracle; nothing is trained or chosen by it."""
+    return sum(Read(0, p, read(p, text)).good for p, text in zip(asked, replies, strict=True)) / len(asked)
+
+
+def summary(benches: Mapping[int, Rounds]) -> dict[str, Any]:
+    """Shares, by seed and pooled, paired changes beside one round and SL-CAI, and whether rounds are better."""
+    read_by, watched = defaultdict[str, dict[int, list[Read]]](dict), defaultdict[str, dict[int, Any]](dict)
+    for seed, one in benches.items():
+        for name in (BASE, START):
+            read_by[name][seed] = readings(one.bench, one.bench.replies(name))
+        for name in CELLS:
+            if kept := one.kept(name):
+                read_by[name][seed] = readings(one.bench, kept["replies"])
+                watched[name][seed] = kept["watched_good"]
+    against = defaultdict[str, dict[str, Any]](dict)
+    for name, cell in CELLS.items():
+        for other in dict.fromkeys((START, cell.method)):
+            both = [seed for seed in read_by[name] if seed in read_by[other]] if name != other else []
+            if both:
+                rows, base = ([r for seed in both for r in read_by[which][seed]] for which in (name, other))
+                against[name][other] = versus(rows, base)
+    compared = [name for name, cell in CELLS.items() if cell.rounds > 1 and cell.method in against[name]]
+    found = [against[name][CELLS[name].method]["good"] for name in compared]
+    corrected = holm([one["p"] for one in found]) if found else []
+    goals = [
+        {"claim": f"{name} less {CELLS[name].method}: good", "goal": "> 0", "found": f"{told(one)}, Holm p = {p:.4f}",
+         "met": one["low"] > 0 and p < 0.05}
+        for name, one, p in zip(compared, found, corrected, strict=True)
+    ]  # fmt: skip
+    by_seed = {name: {seed: shares(rows) for seed, rows in by.items()} for name, by in read_by.items() if by}
+    pooled = {name: shares([r for rows in by.values() for r in rows]) for name, by in read_by.items() if by}
+    return {"pooled": pooled, "seeds": by_seed, "watched_good": watched, "against": against, "goals": goals}
+
+
+def table(book: Mapping[str, Any]) -> list[str]:
+    """Pooled shares with intervals, the watched requests round by round, and every goal and whether it is met."""
+    lines = [f"{'':<8}" + "".join(f"{name:>22}" for name in SHOWN)]
+    for name, rows in book["pooled"].items():
+        texts = (f"{r['share']:.1%} [{r['low']:.1%}, {r['high']:.1%}]" for r in (rows[shown] for shown in SHOWN))
+        lines.append(f"{name:<8}" + "".join(f"{text:>22}" for text in texts))
+    for name, by in book["watched_good"].items():
+        lines += [f"{name} seed {seed}, watched: {' '.join(f'{v:.3f}' for v in row)}" for seed, row in by.items()]
+    for name, others in book["against"].items():
+        for other, one in others.items():
+            changes = "  ".join(f"{measure} {told(one[measure])}" for measure in ("harmful", "helpful", "good"))
+            lines.append(f"{name} less {other}: {changes}")
+    marks = [f"{'met    ' if g['met'] else 'NOT met'} {g['claim']} {g['goal']}: {g['found']}" for g in book["goals"]]
+    return [*lines, "", *marks]
+
+
+def main() -> None:
+    """Make what is missing, then write the JSON and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cells", default=",".join(CELLS), help="names separated by commas, or none")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--work", type=Path, default=Path("benchmarks/work/training"), help="folder of the runs")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/rounds.json"))
+    options = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(1)
+    chosen = [] if options.cells == "none" else options.cells.split(",")
+    if unknown := sorted(set(chosen) - set(CELLS)):
+        parser.error(f"no such cells: {', '.join(unknown)}; there are {', '.join(CELLS)}")
+    seeds, sizes = [int(seed) for seed in options.seeds.split(",")], Sizes()
+    benches = {seed: Rounds(Bench.of(options.work, seed, sizes)) for seed in seeds}
+    about = {**conditions(), "model": find_model(str(TINY)).fingerprint, "sizes": asdict(sizes)}
+    about |= {"cells": {name: asdict(cell) for name, cell in CELLS.items()}, "constitutions": CONSTITUTIONS}
+    for name in chosen:
+        for seed, one in benches.items():
+            one.make(name)
+            print(f"seed {seed}  {name}", flush=True)
+    book = summary(benches)
+    write_results(options.out, about, book)
+    print("\n".join(table(book)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
