@@ -1,6 +1,6 @@
 """One round over HTTP: a `gather` of dialogues as in huggingface/llm-swarm, and ours, against the same `vllm serve`.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.served_chains [--dialogues 600] [--model 3M] [--tokens 48] [--cache 2]
+    OMP_NUM_THREADS=1 python -m benchmarks.served_chains [--dialogues 600] [--model 3M] [--tokens 48] [--cache 2] [--dtype bfloat16]
 
 `gather` is the pattern of llm-swarm's examples/constitutional-ai/generate_dataset.py (commit c3249dbf), written anew:
 one coroutine a dialogue; draft, critique and revision as further turns of one chat that begins with 24 few-shot
@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from benchmarks.conditions import conditions, tree_seconds, write_part
 from benchmarks.vllm_chains import WORK, constitution, shares
@@ -55,6 +55,8 @@ class Load:
     cache_gib: float
     in_flight: int
     """Chains of ours at a time."""
+    dtype: Literal["float32", "bfloat16"]
+    """What the server and vLLM in process compute in."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def server(load: Load) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    flags = f"--port {port} --dtype float32 --block-size 32 --max-model-len {CONTEXT} --enforce-eager"
+    flags = f"--port {port} --dtype {load.dtype} --block-size 32 --max-model-len {CONTEXT} --enforce-eager"
     flags += " --enable-prompt-tokens-details --disable-log-stats"
     # A seeded request in chunks ends the CPU build (docs/engines.md).
     flags += f" --no-enable-chunked-prefill --max-num-batched-tokens {CONTEXT}"
@@ -198,7 +200,7 @@ def in_process(load: Load) -> Result:
     from cai.engine.vllm_engine import open_vllm
 
     vllm = VllmSettings(kv_cache_gib=load.cache_gib)
-    spec = EngineSettings(kind="vllm", model=str(load.folder), context_length=CONTEXT, vllm=vllm)
+    spec = EngineSettings(kind="vllm", model=str(load.folder), context_length=CONTEXT, dtype=load.dtype, vllm=vllm)
     engine = open_vllm(spec, str(load.folder))
     asyncio.run(stage(engine, replace(load, dialogues=4)))
     result = timed("cai critique, vLLM in process", load.dialogues, stage(engine, load))
@@ -212,6 +214,7 @@ def main() -> None:
     parser.add_argument("--model", default="3M", choices=("3M", "100M"))
     parser.add_argument("--tokens", type=int, default=48, help="of each reply")
     parser.add_argument("--cache", type=float, default=2.0, help="GiB of keys and values")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--in-flight", type=int, default=512, help="chains of ours at a time")
     parser.add_argument(
         "--constitution", type=Path, help="whose few-shots and principles both use; by default made ones"
@@ -223,7 +226,7 @@ def main() -> None:
     WORK.mkdir(exist_ok=True)
     whole = load_constitution(args.constitution) if args.constitution else constitution(EXAMPLES)
     folder, began = random_model(args.model, WORK), conditions()
-    load = Load(folder, whole, args.dialogues, args.tokens, args.cache, args.in_flight)
+    load = Load(folder, whole, args.dialogues, args.tokens, args.cache, args.in_flight, args.dtype)
     if args.url:
         results = over_http(args.url, load)
     else:
@@ -241,6 +244,7 @@ def main() -> None:
     # The server's worker is not counted as ours when it has ended, so what others took is not known.
     about |= {"others_share_of_cores": None}
     part = f"{args.model}, {args.dialogues} dialogues, {args.tokens} tokens, {args.cache:g} GiB"
+    part += "" if args.dtype == "float32" else f", {args.dtype}"
     write_part(args.out, part, began, {**about, "results": [asdict(one) for one in results]})
 
 
