@@ -1,6 +1,7 @@
 """One round over HTTP: a `gather` of dialogues as in huggingface/llm-swarm, and ours, against the same `vllm serve`.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.served_chains [--dialogues 600] [--model 3M] [--tokens 48] [--cache 2] [--dtype bfloat16]
+    OMP_NUM_THREADS=1 python -m benchmarks.served_chains [--dialogues 600] [--model 3M] [--tokens 48] [--cache 2]
+        [--dtype bfloat16]
 
 `gather` is the pattern of llm-swarm's examples/constitutional-ai/generate_dataset.py (commit c3249dbf), written anew:
 one coroutine a dialogue; draft, critique and revision as further turns of one chat that begins with 24 few-shot
