@@ -17,18 +17,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.rl_table import CELLS, LENGTH_BIAS, UPDATES, Cell, RLSizes
-from benchmarks.training_cells import BASE, PLAIN, RED, REPLY_TOKENS, Bench
+from benchmarks.training_cells import BASE, PLAIN, RED, REPLY_TOKENS, Bench, draw_replies
 from benchmarks.training_table import DATA, HARMLESS_PAIRS, PAIRS, TRAININGS
 from cai.cli import label_job, label_work, rl_job, rl_work
-from cai.cli.engines import open_engine
 from cai.cli.train_job import prepare_training, train_job
 from cai.config.engine import EngineSettings
 from cai.config.label import LabelSettings
 from cai.config.rl import RLSettings
 from cai.config.train import TrainSettings
-from cai.engine.protocol import Sampling, Turn
 from cai.records import Prompt
-from cai.seeds import content_id, seed_for
+from cai.seeds import content_id
 from cai.testbed.world import prompts
 
 if TYPE_CHECKING:
@@ -102,28 +100,10 @@ class RLBench:
             pays = "wins" if cell.pays == "judge" else paying[cell.pays]()
             self._learn(name, self.run_name(name), str(self.bench.train(cell.start)), pays, self._steps(cell))
         trained = time.perf_counter() - began
-        replies = self.replies(str(self.folder(name) / "model"))
+        # The training benchmark's test requests, with its seeds.
+        replies = draw_replies(str(self.folder(name) / "model"), self.bench.seed, "test", self.bench.held_out())
         file.write_text(json.dumps({"seconds": round(trained, 1), "replies": replies}, indent=0), "utf-8")
         gc.collect()
-
-    def replies(self, model: str) -> list[str]:
-        """To the training benchmark's test requests, with its seeds."""
-        engine = open_engine(EngineSettings(model=model))
-
-        async def drawn() -> list[str]:
-            calls = [
-                engine.generate(
-                    tuple(Turn.of(m) for m in p.messages),
-                    Sampling(seed_for(self.bench.seed, "test", p.id), 1.0, max_tokens=REPLY_TOKENS),
-                )
-                for p in self.bench.held_out()
-            ]
-            try:
-                return [completion.text for completion in await asyncio.gather(*calls)]
-            finally:
-                await engine.close()
-
-        return asyncio.run(drawn())
 
     def watched(self) -> list[Prompt]:
         """Validation requests of the evaluations: half of them red-team."""

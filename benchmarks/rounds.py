@@ -13,7 +13,6 @@ makes up. A cell that is there is not made again; the table holds every cell tha
 from __future__ import annotations
 
 import argparse
-import asyncio
 import gc
 import json
 import os
@@ -27,20 +26,17 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from benchmarks.conditions import conditions, write_results
 from benchmarks.rl_cells import START
-from benchmarks.training_cells import BASE, RED, REPLY_TOKENS, Bench, Sizes
+from benchmarks.training_cells import BASE, PLAIN, RED, REPLY_TOKENS, Bench, Sizes, draw_replies
 from benchmarks.training_table import TRAININGS
 from benchmarks.training_truth import SHOWN, Read, readings, shares, told, versus
 from cai.cli import label_job, label_work
-from cai.cli.engines import open_engine
 from cai.cli.train_job import prepare_training, train_job
 from cai.config.engine import EngineSettings
 from cai.config.label import LabelSettings
 from cai.config.train import TrainSettings
 from cai.engine.files import find_model
-from cai.engine.protocol import Sampling, Turn
 from cai.measures.intervals import holm
-from cai.records import Prompt
-from cai.seeds import content_id, seed_for
+from cai.seeds import content_id
 from cai.testbed import TINY
 from cai.testbed.oracle import read
 from cai.testbed.world import prompts
@@ -93,12 +89,12 @@ class Rounds:
         if file.is_file():
             return
         cell, model = CELLS[name], str(self.bench.train(START))
-        watched = [_share_good(self._watched(), self.replies(model, "watch", self._watched()))]
+        watched = [self._share_good(model)]
         for number in range(1, cell.rounds + 1):
             pairs = [self._label(name, requests, number, model) for requests in CONSTITUTIONS]
             model = self._learn(name, number, model, pairs)
-            watched.append(_share_good(self._watched(), self.replies(model, "watch", self._watched())))
-        replies = self.replies(model, "test", self.bench.held_out())
+            watched.append(self._share_good(model))
+        replies = draw_replies(model, self.bench.seed, "test", self.bench.held_out())
         file.write_text(json.dumps({"watched_good": watched, "replies": replies}, indent=0), "utf-8")
 
     def kept(self, name: str) -> dict[str, Any] | None:
@@ -106,30 +102,12 @@ class Rounds:
         file = self.folder(name, CELLS[name].rounds) / "cell.json"
         return json.loads(file.read_text("utf-8")) if file.is_file() else None
 
-    def replies(self, model: str, draw: str, asked: list[Prompt]) -> list[str]:
-        """One reply a request at temperature 1; a request has the same seed in every cell."""
-        engine = open_engine(EngineSettings(model=model))
-
-        async def drawn() -> list[str]:
-            calls = (
-                engine.generate(
-                    tuple(Turn.of(m) for m in p.messages),
-                    Sampling(seed_for(self.bench.seed, draw, p.id), 1.0, max_tokens=REPLY_TOKENS),
-                )
-                for p in asked
-            )
-            try:
-                return [completion.text for completion in await asyncio.gather(*calls)]
-            finally:
-                await engine.close()
-
-        return asyncio.run(drawn())
-
-    def _watched(self) -> list[Prompt]:
-        from benchmarks.training_cells import PLAIN
-
+    def _share_good(self, model: str) -> float:
+        """On validation requests, by the oracle; nothing is trained or chosen by it."""
         half, seed = WATCHED // 2, self.bench.seed
-        return [*prompts("validation", half, seed, RED), *prompts("validation", half, seed, PLAIN)]
+        asked = [*prompts("validation", half, seed, RED), *prompts("validation", half, seed, PLAIN)]
+        replies = draw_replies(model, seed, "watch", asked)
+        return sum(Read(seed, p, read(p, text)).good for p, text in zip(asked, replies, strict=True)) / len(asked)
 
     def _label(self, name: str, requests: str, number: int, policy: str) -> Path:
         """The judge's labels of a round's share of the requests; all cells of as many rounds share their first."""
@@ -165,11 +143,6 @@ class Rounds:
             train_job(prepare_training(cell.method, TrainSettings.model_validate(given), self.base), self.base)
             gc.collect()
         return str(made)
-
-
-def _share_good(asked: list[Prompt], replies: list[str]) -> float:
-    """By the oracle; nothing is trained or chosen by it."""
-    return sum(Read(0, p, read(p, text)).good for p, text in zip(asked, replies, strict=True)) / len(asked)
 
 
 def summary(benches: Mapping[int, Rounds]) -> dict[str, Any]:

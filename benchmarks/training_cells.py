@@ -11,9 +11,10 @@ import asyncio
 import gc
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from benchmarks.training_table import DATA, TRAININGS
 from cai.cli import critique_job, label_job, label_work
@@ -166,21 +167,28 @@ class Bench:
         """The model's reply to each held-out request at temperature 1; a request has the same seed in every cell."""
         file = self.reply_file(cell, draw)
         if not file.is_file():
-            engine = open_engine(EngineSettings(model="tiny" if cell == BASE else str(self.train(cell))))
-            found = asyncio.run(self._drawn(engine, f"test{draw}"))
+            model = "tiny" if cell == BASE else str(self.train(cell))
+            found = draw_replies(model, self.seed, f"test{draw}", self.held_out())
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(found, indent=0), "utf-8")
         return json.loads(file.read_text("utf-8"))
 
-    async def _drawn(self, engine: Any, draw: str) -> list[str]:
+
+def draw_replies(model: str, seed: int, draw: str, asked: Sequence[Prompt]) -> list[str]:
+    """One reply a request at temperature 1; a request of a seed and a draw has the same seed with every model."""
+    engine = open_engine(EngineSettings(model=model))
+
+    async def drawn() -> list[str]:
         calls = (
             engine.generate(
                 tuple(Turn.of(m) for m in prompt.messages),
-                Sampling(seed_for(self.seed, draw, prompt.id), 1.0, max_tokens=REPLY_TOKENS),
+                Sampling(seed_for(seed, draw, prompt.id), 1.0, max_tokens=REPLY_TOKENS),
             )
-            for prompt in self.held_out()
+            for prompt in asked
         )
         try:
             return [completion.text for completion in await asyncio.gather(*calls)]
         finally:
             await engine.close()
+
+    return asyncio.run(drawn())
