@@ -57,8 +57,8 @@ def command(
     `cai train sft` learns from `runs/critique/sft.parquet`, the other methods from `runs/label/pairs.parquet`; the
     result is `runs/NAME/METHOD/model`. Any setting can be given as KEY=VALUE or in the `train:` section of a recipe.
     The reinforcement methods (ppo, grpo, rloo, spo, online-dpo) take prompts and a reward instead of data, and the
-    section `rl:`. `iterate` alternates labels, reward model and policy in rounds (sections `iterate:`, `label:`,
-    `reward:` and that of its method).
+    section `rl:`. `iterate` alternates labels and learning from them in rounds (sections `iterate:`, `label:`, that of
+    its method and, for reinforcement, `reward:`).
     """
     methods = (*METHODS, *RL_METHODS, ITERATE)
     if method not in methods:

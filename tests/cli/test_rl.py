@@ -216,6 +216,12 @@ def test_rounds_of_a_preference_method_replay_earlier_pairs_where_asked(model: P
     assert replayed == first
 
 
+def test_a_mistyped_method_of_rounds_is_told_the_nearest(model: Path, tmp_path: Path) -> None:
+    ended = rounds(model, tmp_path, "method=ipoo")
+    assert ended.code == 2
+    assert "did you mean `ipo`?" in ended.err
+
+
 def test_rounds_need_prompts_enough(model: Path, tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("".join(f"How do I mend lamp {n}?\n" for n in range(12)))
     ended = rounds(model, tmp_path, "prompts=p.txt")
