@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.rl_table import CELLS, LENGTH_BIAS, UPDATES, Cell, RLSizes
-from benchmarks.training_cells import BASE, PLAIN, RED, REPLY_TOKENS, Bench, draw_replies
+from benchmarks.training_cells import BASE, PLAIN, RED, REPLY_TOKENS, Bench, draw_replies, label_share
 from benchmarks.training_table import DATA, HARMLESS_PAIRS, PAIRS, TRAININGS
-from cai.cli import label_job, label_work, rl_job, rl_work
+from cai.cli import rl_job, rl_work
 from cai.cli.train_job import prepare_training, train_job
-from cai.config.engine import EngineSettings
-from cai.config.label import LabelSettings
 from cai.config.rl import RLSettings
 from cai.config.train import TrainSettings
 from cai.records import Prompt
@@ -197,22 +195,9 @@ class RLBench:
     def _label(self, name: str, kind: str, number: int, policy: str) -> Path:
         """Pairs of one round and one kind of request: the round's share of the requests that the cell labels."""
         run, cell = f"{self.run_name(name)}-{number}-{kind}", CELLS[name]
-        made = self.base / run / "pairs.parquet"
-        if made.is_file():
-            return made
         lines = self.bench.requests(DATA[kind].requests).read_text("utf-8").splitlines(keepends=True)
-        asked = self.base / f"{run}.jsonl"
-        asked.parent.mkdir(parents=True, exist_ok=True)
-        asked.write_text("".join(lines[:: cell.every][number - 1 :: cell.rounds]), "utf-8")
-        settings = LabelSettings.model_validate(
-            {
-                "constitution": DATA[kind].constitution, "prompts": str(asked), "run": run,
-                "seed": self.bench.seed, "max_tokens": REPLY_TOKENS, "samples": 2, "judges": (EngineSettings(),),
-                "canaries": 0.0, "max_unread": 1.0,
-            }
-        )  # fmt: skip
-        label_work.work(label_job.prepare(settings, EngineSettings(model=policy), self.base))
-        return made
+        share = lines[:: cell.every][number - 1 :: cell.rounds]
+        return label_share(self.base, run, share, DATA[kind].constitution, self.bench.seed, policy)
 
 
 def _judged(job: rl_job.Job, judge: Any) -> Task:

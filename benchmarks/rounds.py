@@ -26,13 +26,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from benchmarks.conditions import conditions, write_results
 from benchmarks.rl_cells import START
-from benchmarks.training_cells import BASE, PLAIN, RED, REPLY_TOKENS, Bench, Sizes, draw_replies
+from benchmarks.training_cells import BASE, PLAIN, RED, Bench, Sizes, draw_replies, label_share
 from benchmarks.training_table import TRAININGS
 from benchmarks.training_truth import SHOWN, Read, readings, shares, told, versus
-from cai.cli import label_job, label_work
 from cai.cli.train_job import prepare_training, train_job
-from cai.config.engine import EngineSettings
-from cai.config.label import LabelSettings
 from cai.config.train import TrainSettings
 from cai.engine.files import find_model
 from cai.measures.intervals import holm
@@ -113,22 +110,9 @@ class Rounds:
         """The judge's labels of a round's share of the requests; all cells of as many rounds share their first."""
         rounds = CELLS[name].rounds
         run = f"{self.run(name, number) if number > 1 else f'first-of-{rounds}'}-{requests}"
-        made = self.base / run / "pairs.parquet"
-        if made.is_file():
-            return made
         lines = self.bench.requests(requests).read_text("utf-8").splitlines(keepends=True)
-        asked = self.base / f"{run}.jsonl"
-        asked.parent.mkdir(parents=True, exist_ok=True)
-        asked.write_text("".join(lines[number - 1 :: rounds]), "utf-8")
-        settings = LabelSettings.model_validate(
-            {
-                "constitution": CONSTITUTIONS[requests], "prompts": str(asked), "run": run, "seed": self.bench.seed,
-                "max_tokens": REPLY_TOKENS, "samples": 2, "judges": (EngineSettings(),), "canaries": 0.0,
-                "max_unread": 1.0,
-            }
-        )  # fmt: skip
-        label_work.work(label_job.prepare(settings, EngineSettings(model=policy), self.base))
-        return made
+        constitution = CONSTITUTIONS[requests]
+        return label_share(self.base, run, lines[number - 1 :: rounds], constitution, self.bench.seed, policy)
 
     def _learn(self, name: str, number: int, model: str, pairs: Iterable[Path]) -> str:
         """One epoch over the round's pairs, from the newest policy, which is also the reference."""

@@ -192,3 +192,21 @@ def draw_replies(model: str, seed: int, draw: str, asked: Sequence[Prompt]) -> l
             await engine.close()
 
     return asyncio.run(drawn())
+
+
+def label_share(base: Path, run: str, lines: Sequence[str], constitution: str, seed: int, policy: str) -> Path:
+    """Pairs of a policy's replies to these requests (lines of JSONL), judged by the tiny model; kept in `base`."""
+    made = base / run / "pairs.parquet"
+    if made.is_file():
+        return made
+    asked = base / f"{run}.jsonl"
+    asked.parent.mkdir(parents=True, exist_ok=True)
+    asked.write_text("".join(lines), "utf-8")
+    settings = LabelSettings.model_validate(
+        {
+            "constitution": constitution, "prompts": str(asked), "run": run, "seed": seed, "max_tokens": REPLY_TOKENS,
+            "samples": 2, "judges": (EngineSettings(),), "canaries": 0.0, "max_unread": 1.0,
+        }
+    )  # fmt: skip
+    label_work.work(label_job.prepare(settings, EngineSettings(model=policy), base))
+    return made

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from cai.cli.pipeline_steps import section_of
 from cai.cli.rl import RL_METHODS
@@ -17,7 +17,7 @@ from cai.config.iterate import IterateSettings
 from cai.config.label import LabelSettings
 from cai.config.rl import RLSettings
 from cai.config.run import POLICY_STAGES, RunSettings
-from cai.config.train import TrainSettings
+from cai.config.train import Preference, TrainSettings
 from cai.errors import InputError, Where
 
 
@@ -95,7 +95,7 @@ def _check_order(stages: Sequence[str]) -> None:
     needs = {
         "sft": "critique",
         "reward": "label",
-        **dict.fromkeys(("dpo", "ipo", "slic", "orpo", "kto", "sppo"), "label"),
+        **dict.fromkeys(get_args(Preference), "label"),
     }
     for place, name in enumerate(stages):
         wanted = needs.get(name)
