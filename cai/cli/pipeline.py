@@ -7,8 +7,8 @@ from typing import Any
 
 from cai.cli.pipeline_recipe import Pipeline
 from cai.cli.pipeline_steps import Step, read_by
-from cai.cli.rl import RL_METHODS
 from cai.config.label import LabelSettings
+from cai.config.methods import REINFORCEMENT
 from cai.config.rl import RLSettings
 
 
@@ -33,7 +33,7 @@ def _go(pipeline: Pipeline, name: str, settings: Any) -> None:
         work(prepare(settings, pipeline.engine_for(pipeline.settings.model), pipeline.base)).counts.check_errors()
     elif name == "label":
         _label(pipeline, settings)
-    elif name in RL_METHODS:
+    elif name in REINFORCEMENT:
         _reinforce(pipeline, name, settings)
     elif name == "iterate":
         from cai.cli.rounds import Rounds, work_rounds

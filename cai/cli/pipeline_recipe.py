@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from cai.cli.pipeline_steps import section_of
-from cai.cli.rl import RL_METHODS
 from cai.config import load_settings
 from cai.config.base import Settings
 from cai.config.critique import CritiqueSettings
 from cai.config.engine import EngineSettings
 from cai.config.iterate import IterateSettings
 from cai.config.label import LabelSettings
+from cai.config.methods import PREFERENCE, REINFORCEMENT
 from cai.config.rl import RLSettings
 from cai.config.run import POLICY_STAGES, RunSettings
-from cai.config.train import Preference, TrainSettings
+from cai.config.train import TrainSettings
 from cai.errors import InputError, Where
 
 
@@ -48,7 +48,7 @@ class Pipeline:
             return self._load(CritiqueSettings, name, {**common, "constitution": run.constitution})
         if name == "label":
             return self._load(LabelSettings, name, {**common, "constitution": run.constitution})
-        if name in RL_METHODS:
+        if name in REINFORCEMENT:
             return self._load(RLSettings, name, self._rl_inputs(name, common))
         if name == "iterate":
             own = {"model": self._start(name), "judge_model": run.model, "constitution": run.constitution}
@@ -95,7 +95,7 @@ def _check_order(stages: Sequence[str]) -> None:
     needs = {
         "sft": "critique",
         "reward": "label",
-        **dict.fromkeys(get_args(Preference), "label"),
+        **dict.fromkeys(PREFERENCE, "label"),
     }
     for place, name in enumerate(stages):
         wanted = needs.get(name)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from cai.cli.prompts import open_prompts
-from cai.cli.rl import RL_METHODS
 from cai.cli.table import table_lines
 from cai.cli.terminal import progress_bar
+from cai.config.methods import REINFORCEMENT
 from cai.seeds import content_id, seed_for
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ SHARES = (
     "refusals of the others",
     "refusals of what only looks harmful",
 )
-ON_POLICY = (*RL_METHODS, "iterate")
+ON_POLICY = (*REINFORCEMENT, "iterate")
 ATTRIBUTES = ("preachy", "evasive", "fabricates", "agrees-with-falsehood", "stereotypes", "leaks-private", "filler")
 
 

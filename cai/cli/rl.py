@@ -14,9 +14,6 @@ from cai.config import load_settings
 from cai.config.rl import RLSettings
 from cai.errors import CaiError
 
-RL_METHODS = ("ppo", "grpo", "rloo", "spo", "online-dpo")
-"""Written out so that a typo is told without importing torch; a test compares it with `cai.train.rl.methods`."""
-
 
 class StoppedEarly(CaiError):
     """The run ended before its last step for a reason that was asked for; what it learnt is written."""

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -26,8 +26,9 @@ from cai.config.base import SECTIONS
 from cai.config.engine import EngineSettings
 from cai.config.iterate import IterateSettings
 from cai.config.label import LabelSettings
+from cai.config.methods import PREFERENCE
 from cai.config.rl import RLSettings
-from cai.config.train import Preference, TrainSettings
+from cai.config.train import TrainSettings
 from cai.errors import InputError, Where
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Rounds:
     @property
     def by_pairs(self) -> bool:
         """Whether the policy learns the judge's pairs themselves, without a reward model."""
-        return self.settings.method in get_args(Preference)
+        return self.settings.method in PREFERENCE
 
     @property
     def replay(self) -> float:
@@ -227,6 +228,9 @@ def _label(rounds: Rounds, number: int, settings: LabelSettings) -> None:
     job = prepare(settings.model_copy(update={"judges": tuple(judges)}), policy, rounds.folder)
     for counts in work(job).counts:
         counts.check_errors()
+    if not _rows(rounds.round(number) / "pairs.parquet"):
+        remedy = f"end with rounds={number - 1}, or draw" if number > 1 else "draw"
+        raise InputError("no prompt has two different replies to compare", f"{remedy} with more label.temperature")
 
 
 def _train(method: str, rounds: Rounds, number: int, settings: TrainSettings) -> None:
@@ -297,10 +301,14 @@ def _title(name: str) -> str:
 
 
 def _pairs(rounds: Rounds, number: int) -> int:
+    files = [rounds.round(number) / name for name in ("pairs.parquet", REPLAY)]
+    return sum(_rows(file) for file in files if file.exists())
+
+
+def _rows(file: Path) -> int:
     import pyarrow.parquet as pq
 
-    files = [rounds.round(number) / name for name in ("pairs.parquet", REPLAY)]
-    return sum(pq.ParquetFile(file).metadata.num_rows for file in files if file.exists())
+    return pq.ParquetFile(file).metadata.num_rows
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cai.cli.flags import flag
-from cai.cli.rl import RL_METHODS, train_rl
+from cai.cli.rl import train_rl
 from cai.cli.terminal import plain
 from cai.cli.train_job import first_process, prepare_training, train_job
 from cai.cli.words import split_words
 from cai.config import load_settings
+from cai.config.methods import METHODS, REINFORCEMENT
 from cai.config.rl import RLSettings, Watch
 from cai.config.train import TrainSettings
 from cai.errors import InputError, Where
@@ -22,8 +23,6 @@ from cai.strict_yaml import did_you_mean
 if TYPE_CHECKING:
     from cai.train.run import Job
 
-METHODS = ("sft", "reward", "dpo", "ipo", "slic", "orpo", "kto", "sppo")
-"""Written out so that a typo is told without importing torch; a test compares it with `cai.train.methods`."""
 ITERATE = "iterate"
 """Rounds of labels, reward model and policy."""
 
@@ -36,7 +35,7 @@ def _of(field: str, *names: str) -> Any:
 def command(
     method: Annotated[
         str,
-        typer.Argument(metavar="METHOD", help=", ".join((*METHODS, *RL_METHODS, ITERATE)), show_default=False),
+        typer.Argument(metavar="METHOD", help=", ".join((*METHODS, ITERATE)), show_default=False),
     ],
     words: Annotated[
         list[str] | None, typer.Argument(metavar="[RECIPE.yaml] [key=value]...", show_default=False)
@@ -60,13 +59,13 @@ def command(
     section `rl:`. `iterate` alternates labels and learning from them in rounds (sections `iterate:`, `label:`, that of
     its method and, for reinforcement, `reward:`).
     """
-    methods = (*METHODS, *RL_METHODS, ITERATE)
+    methods = (*METHODS, ITERATE)
     if method not in methods:
         remedy = did_you_mean(method, methods) or f"the methods are {', '.join(methods)}"
         raise InputError(f"there is no method {method!r}", remedy)
     recipe, overrides = split_words(words or [])
     only_rl = {"constitution": constitution, "prompts": prompts, "rewards": reward or None}
-    if method in RL_METHODS:
+    if method in REINFORCEMENT:
         if data:
             raise InputError(f"{method} draws its own replies", "give --prompts and --reward instead", Where("--data"))
         flags = {"run": run, "model": model, "seed": seed, **only_rl}

@@ -9,13 +9,15 @@ from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cai.config.methods import METHODS
 from cai.errors import InputError, InputErrors, Where
 from cai.strict_yaml import Doc, did_you_mean, dotted, find_problems, load, shown
 
-METHODS = ("sft", "reward", "dpo", "ipo", "slic", "orpo", "kto", "sppo", "ppo", "grpo", "rloo", "spo", "online-dpo")
-"""Training methods: a pipeline has a section for each, where a single training has `train:` or `rl:`."""
 SECTIONS = ("run", "engine", "critique", "label", "train", "rl", *METHODS, "iterate", "evaluate", "compare")
-"""Every mapping a recipe may hold: one per stage, and the model behind them."""
+"""Every mapping a recipe may hold: one per stage, and the model behind them.
+
+A pipeline has one for each method, where a single training has `train:` or `rl:`.
+"""
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]

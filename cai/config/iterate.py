@@ -7,8 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from cai.config.base import Seed, Settings
-from cai.config.rl import Method
-from cai.config.train import Preference
+from cai.config.methods import Preference, Reinforcement
 
 
 class IterateSettings(Settings):
@@ -28,7 +27,7 @@ class IterateSettings(Settings):
     column: str = Field(default="", description="Column that holds the prompt, where it is not one of the known names.")
     rounds: int = Field(default=3, ge=1, description="Rounds; raising it later goes on from the last one.")
     prompts_per_round: int = Field(default=200, ge=2, description="New prompts labelled in each round.")
-    method: Literal[Method, Preference] = Field(
+    method: Literal[Reinforcement, Preference] = Field(
         default="grpo",
         description="Method that trains the policy in each round; a preference method needs no reward model.",
     )

@@ -9,8 +9,6 @@ from pydantic import Field
 from cai.config.base import Seed, Settings
 from cai.config.engine import EngineSettings
 
-Method = Literal["ppo", "grpo", "rloo", "online-dpo", "spo"]
-
 
 class Rollout(Settings):
     """How replies are drawn from the policy."""

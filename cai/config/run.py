@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import Field
 
 from cai.config.base import Seed, Settings
+from cai.config.methods import PREFERENCE, REINFORCEMENT, Preference, Reinforcement
 
-Stage = Literal["critique", "sft", "label", "reward", "dpo", "ipo", "slic", "orpo", "kto", "sppo", "ppo", "grpo",
-                "rloo", "spo", "online-dpo", "iterate", "evaluate"]  # fmt: skip
-POLICY_STAGES = ("dpo", "ipo", "slic", "orpo", "kto", "sppo", "ppo", "grpo", "rloo", "spo", "online-dpo", "iterate")
+Stage = Literal["critique", "sft", "label", "reward", Preference, Reinforcement, "iterate", "evaluate"]
+POLICY_STAGES = (*PREFERENCE, *REINFORCEMENT, "iterate")
 """Stages that train the policy further, each from the supervised one."""
 
 

@@ -9,8 +9,6 @@ from pydantic import Field
 from cai.config.base import Seed, Settings
 
 Schedule = Literal["cosine", "linear", "constant"]
-Preference = Literal["dpo", "ipo", "slic", "orpo", "kto", "sppo"]
-"""Methods that learn from pairs of replies."""
 
 
 class TrainSettings(Settings):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from cai.cli.rl import RL_METHODS
 from cai.config import load_settings
+from cai.config.methods import REINFORCEMENT
 from cai.config.rl import RLSettings
 from cai.engine.files import find_model
 from cai.train.rl.methods import table
@@ -36,7 +36,7 @@ def grpo(model: Path, folder: Path, *more: str) -> Ended:
 
 
 def test_the_command_line_names_every_method() -> None:
-    assert set(RL_METHODS) == set(table())
+    assert set(REINFORCEMENT) == set(table())
 
 
 def test_a_run_leaves_a_model_curves_and_a_card_and_goes_on_with_more_steps(model: Path, tmp_path: Path) -> None:
@@ -214,6 +214,15 @@ def test_rounds_of_a_preference_method_replay_earlier_pairs_where_asked(model: P
         pq.read_table(folder / name).num_rows for name in ("round-1/pairs.parquet", "round-2/replay.parquet")
     )
     assert replayed == first
+
+
+def test_a_round_whose_replies_are_all_alike_says_so(model: Path, tmp_path: Path) -> None:
+    ended = rounds(model, tmp_path, "method=dpo", "label.temperature=0.001")
+    assert ended.code == 2
+    assert (
+        "stage round 1 label: no prompt has two different replies to compare; draw with more label.temperature"
+        in ended.err
+    )
 
 
 def test_a_mistyped_method_of_rounds_is_told_the_nearest(model: Path, tmp_path: Path) -> None:
