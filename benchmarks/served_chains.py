@@ -58,6 +58,8 @@ class Load:
     """Chains of ours at a time."""
     dtype: Literal["float32", "bfloat16"]
     """What the server and vLLM in process compute in."""
+    priority: bool
+    """Whether ours tells the server what goes first."""
 
 
 @dataclass(frozen=True)
@@ -142,13 +144,15 @@ def server(load: Load) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     flags = f"--port {port} --dtype {load.dtype} --block-size 32 --max-model-len {CONTEXT} --enforce-eager"
-    flags += " --enable-prompt-tokens-details --disable-log-stats"
+    flags += " --enable-prompt-tokens-details --disable-log-stats --scheduling-policy priority --max-num-seqs 256"
     # A seeded request in chunks ends the CPU build (docs/engines.md).
     flags += f" --no-enable-chunked-prefill --max-num-batched-tokens {CONTEXT}"
     flags += f" --kv-cache-memory-bytes {int(load.cache_gib * 2**30)}"
     quiet = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1", "TORCH_COMPILE_DISABLE": "1"}
-    # Left to itself the CPU build takes a thread for every core, whatever OMP_NUM_THREADS says.
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", **quiet}
+    # Left to itself the CPU build takes a thread for every core, whatever OMP_NUM_THREADS says, and, other than on one
+    # GPU, a process for its worker beside the engine's.
+    one = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", **one, **quiet}
     command = [str(Path(sys.executable).parent / "vllm"), "serve", str(load.folder), *flags.split()]
     with (WORK / "server.log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -180,7 +184,9 @@ def over_http(url: str, load: Load) -> list[Result]:
     from cai.engine.openai import open_openai
 
     asyncio.run(gather(url, replace(load, dialogues=4)))
-    settings = OpenAISettings(base_url=url, api="completions", template=str(load.folder), timeout=3600)
+    settings = OpenAISettings(
+        base_url=url, api="completions", template=str(load.folder), timeout=3600, priority=load.priority
+    )
     spec = EngineSettings(kind="openai", model=str(load.folder), openai=settings, context_length=CONTEXT)
 
     async def ours() -> tuple[int, int, int]:
@@ -216,6 +222,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=48, help="of each reply")
     parser.add_argument("--cache", type=float, default=2.0, help="GiB of keys and values")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--priority", default=True, action=argparse.BooleanOptionalAction, help="told to the server")
     parser.add_argument("--in-flight", type=int, default=512, help="chains of ours at a time")
     parser.add_argument(
         "--constitution", type=Path, help="whose few-shots and principles both use; by default made ones"
@@ -227,7 +234,7 @@ def main() -> None:
     WORK.mkdir(exist_ok=True)
     whole = load_constitution(args.constitution) if args.constitution else constitution(EXAMPLES)
     folder, began = random_model(args.model, WORK), conditions()
-    load = Load(folder, whole, args.dialogues, args.tokens, args.cache, args.in_flight, args.dtype)
+    load = Load(folder, whole, args.dialogues, args.tokens, args.cache, args.in_flight, args.dtype, args.priority)
     if args.url:
         results = over_http(args.url, load)
     else:

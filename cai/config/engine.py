@@ -63,6 +63,11 @@ class OpenAISettings(Settings):
     seed: bool = Field(
         default=True, description="Send the record's seed; switch off for servers that refuse the parameter."
     )
+    priority: bool = Field(
+        default=False,
+        description="Ask that the conversation with the most turns goes first, of "
+        "`vllm serve --scheduling-policy priority`.",
+    )
 
 
 class VllmSettings(Settings):

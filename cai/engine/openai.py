@@ -111,6 +111,8 @@ class OpenAIEngine:
                 turn.content.encode()
         except UnicodeEncodeError:
             raise RecordFault("the text holds half a surrogate pair and cannot be sent") from None
+        if self._settings.priority:
+            asked = {**asked, "priority": -len(turns)}
         if self._renderer is not None:
             self._agreement = self._agreement or asyncio.create_task(self._check_reading(self._renderer))
             await self._agreement

@@ -108,9 +108,20 @@ def test_it_sends_what_was_asked_and_reads_what_came() -> None:
         ]
         assert sent["continue_final_message"] is True
         assert (sent["temperature"], sent["top_p"], sent["max_tokens"], sent["seed"]) == (0.5, 0.9, 33, 5)
+        assert "priority" not in sent
         assert fake.headers[0]["authorization"] == f"Bearer {KEY}"
 
     with_server(lambda number, content: echo(content), work)
+
+
+def test_the_conversation_with_the_most_turns_is_asked_to_go_first() -> None:
+    async def work(engine: OpenAIEngine, fake: FakeServer) -> None:
+        longer = (*ask("Hi"), Turn("assistant", "Hello."), *ask("Why?"))
+        await engine.generate(ask("Hi"), Sampling(0))
+        await engine.generate(longer, Sampling(0))
+        assert [sent["priority"] for sent in fake.asked] == [-1, -3]
+
+    with_server(lambda number, content: echo(content), work, priority=True)
 
 
 def shown(**logprobs: float) -> dict[str, Any]:

@@ -35,6 +35,7 @@ QUIET = {
     "OMP_NUM_THREADS": "1",
 }
 SETTINGS = "--dtype float32 --enforce-eager --block-size 32 --kv-cache-memory-bytes 134217728 --max-num-seqs 16"
+SETTINGS += " --scheduling-policy priority"
 STARTING = 240
 """Seconds that a server may take to come up on a busy machine."""
 
@@ -188,7 +189,7 @@ def check_words(port: int, folder: Path) -> None:
 
 def check_token_ids(port: int, folder: Path) -> None:
     """Token ids may be sent where our template is the server's; with another tokenizer the server is refused."""
-    own = ("engine.openai.api=completions", "--limit", "3", "--max-tokens", "8", "--rounds", "1")
+    own = ("engine.openai.api=completions", "engine.openai.priority=true", "--limit", "3", "--max-tokens", "8")
     same = words("critique", port, *own, f"engine.openai.template={TINY}", "-r", "ids")
     assert cai_here(*same, cwd=folder).code == 0
     other = build("mistral", folder / "other")
