@@ -96,7 +96,7 @@ class RLBench:
         else:
             paying = {"labels": self._labels, "harmless": self._harmless, "length": self._length}
             pays = "wins" if cell.pays == "judge" else paying[cell.pays]()
-            self._learn(name, self.run_name(name), str(self.bench.train(cell.start)), pays, self._steps(cell))
+            self.learn(cell, self.run_name(name), str(self.bench.train(cell.start)), pays, self._steps(cell))
         trained = time.perf_counter() - began
         # The training benchmark's test requests, with its seeds.
         replies = draw_replies(str(self.folder(name) / "model"), self.bench.seed, "test", self.bench.held_out())
@@ -125,11 +125,10 @@ class RLBench:
 
     def _harmless(self) -> str:
         """A reward model of labels of the base model's replies to red-team requests alone."""
-        return self._reward("reward-harmless", [self.bench.data(HARMLESS_PAIRS)], BASE)
+        return self.reward("reward-harmless", [self.bench.data(HARMLESS_PAIRS)], BASE)
 
-    def _learn(self, name: str, run: str, model: str, pays: str, steps: int, seed: int | None = None) -> None:
-        """One training of a policy, resumed where it was stopped."""
-        cell = CELLS[name]
+    def learn(self, cell: Cell, run: str, model: str, pays: str, steps: int, seed: int | None = None) -> None:
+        """One training of a policy with a cell's numbers, resumed where it was stopped."""
         settings = RLSettings.model_validate(
             {
                 "run": run, "model": model, "reference": str(self.bench.train(cell.start)), "steps": steps,
@@ -164,14 +163,14 @@ class RLBench:
             table = pq.read_table(self.bench.data(name))
             files.append(self.base / f"{name}-longer.parquet")
             pq.write_table(_longer(table), files[-1])
-        return self._reward("reward-longer", files)
+        return self.reward("reward-longer", files)
 
-    def _reward(self, run: str, pairs: Sequence[Path], start: str = START) -> str:
-        """A reward model as the training benchmark makes it, on other pairs and maybe from another body."""
+    def reward(self, run: str, pairs: Sequence[Path], start: str = START, members: int = 1) -> str:
+        """A reward model, or several, as the training benchmark makes it, on other pairs and maybe another body."""
         given = {
             "run": run, "model": str(self.bench.train(start)), "data": [str(p) for p in pairs], "batch_size": 32,
             "seed": self.bench.seed, "mixed_constitutions": True, "micro_batch": 16, "eval_share": 0.0,
-            "check_every": 1_000_000, **TRAININGS[REWARD].settings,
+            "check_every": 1_000_000, "ensemble": members, **TRAININGS[REWARD].settings,
         }  # fmt: skip
         train_job(prepare_training("reward", TrainSettings.model_validate(given), self.base), self.base)
         gc.collect()
@@ -187,9 +186,9 @@ class RLBench:
         model, pairs = str(self.bench.train(START)), list[Path]()
         for number in range(1, cell.rounds + 1):
             pairs += [self._label(name, kind, number, model) for kind in PAIRS]
-            pays = self._reward(f"{run}-{number}", pairs)
+            pays = self.reward(f"{run}-{number}", pairs)
             seed = self.bench.seed * cell.rounds + number
-            self._learn(name, f"{run}-{number}", model, pays, self._steps(cell) // cell.rounds, seed)
+            self.learn(cell, f"{run}-{number}", model, pays, self._steps(cell) // cell.rounds, seed)
             model = str(self.base / f"{run}-{number}" / cell.method / "model")
 
     def _label(self, name: str, kind: str, number: int, policy: str) -> Path:

@@ -3,11 +3,13 @@
     python -m benchmarks.rounds [--cells ipo,ipo-6,…] [--seeds 0,1,2] [--out FILE.json]
 
 A policy answers requests, the judge labels its replies, a preference method learns the pairs, and the next round's
-labels are of what it says then: what `cai train iterate method=ipo replay=0` does. All begin at the training
-benchmark's SL-CAI with its numbers of labels, dealt out over the rounds. As there, red-team requests are judged for
-harmlessness; the others here by `helpful-honest`, which asks for all that "good" counts. `helpful-only`, which the
-training benchmark uses, does not ask to admit what nobody can know: the better a policy does what it says, the more it
-makes up. A cell that is there is not made again; the table holds every cell that is there (`none` makes nothing).
+labels are of what it says then: what `cai train iterate method=ipo replay=0` does. With GRPO, reward models are trained
+anew on all pairs so far and their mean pays: `cai train iterate method=grpo reward.ensemble=4`. All begin at the
+training benchmark's SL-CAI with its numbers of labels, dealt out over the rounds. As there, red-team requests are
+judged for harmlessness; the others here by `helpful-honest`, which asks for all that "good" counts. `helpful-only`,
+which the training benchmark uses, does not ask to admit what nobody can know: the better a policy does what it says,
+the more it makes up. A cell that is there is not made again; the table holds every cell that is there (`none` makes
+nothing).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import gc
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,9 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from benchmarks.conditions import conditions, write_results
-from benchmarks.rl_cells import START
+from benchmarks.rl_cells import START, RLBench
+from benchmarks.rl_table import UPDATES, RLSizes
+from benchmarks.rl_table import Cell as Paid
 from benchmarks.training_cells import BASE, PLAIN, RED, Bench, Sizes, draw_replies, label_share
 from benchmarks.training_table import TRAININGS
 from benchmarks.training_truth import SHOWN, Read, readings, shares, told, versus
@@ -46,7 +50,10 @@ WATCHED = 384
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A method with the training benchmark's numbers, and how many rounds share the labels and the steps."""
+    """A method, and how many rounds share the labels and the steps.
+
+    Preference methods have the training benchmark's numbers.
+    """
 
     method: str
     rounds: int
@@ -59,7 +66,11 @@ CELLS = {
     "dpo-6": Cell("dpo", 6),
     "ipo-3": Cell("ipo", 3),
     "dpo-3": Cell("dpo", 3),
+    "grpo": Cell("grpo", 1),
+    "grpo-2": Cell("grpo", 2),
 }
+GRPO, MEMBERS = Paid("grpo", "rounds", 0.1, steps=56), 4
+"""Numbers of GRPO, and how many reward models pay it their mean: the validation split's choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +80,25 @@ class Rounds:
     bench: Bench
 
     @property
+    def paid(self) -> RLBench:
+        """Where policies are trained on rewards."""
+        return RLBench(self.bench, RLSizes(watched=128, every=28))
+
+    @property
     def base(self) -> Path:
         start = TRAININGS[START]
         return self.bench.base / f"rounds-{content_id(repr(start), repr(CONSTITUTIONS))[:8]}"
 
     def run(self, name: str, number: int) -> str:
         """The run of one round of a cell, with a hash of its training's numbers."""
-        return f"{name}-{content_id(repr(TRAININGS[CELLS[name].method]))[:8]}-{number}"
+        method = CELLS[name].method
+        own = (GRPO, UPDATES["grpo"], TRAININGS["reward"], MEMBERS) if method == "grpo" else TRAININGS[method]
+        return f"{name}-{content_id(repr(own))[:8]}-{number}"
 
     def folder(self, name: str, number: int) -> Path:
-        return self.base / self.run(name, number) / CELLS[name].method
+        """Where one round of a cell leaves its policy."""
+        method = CELLS[name].method
+        return (self.paid if method == "grpo" else self).base / self.run(name, number) / method
 
     def make(self, name: str) -> None:
         """All rounds of a cell and its last policy's replies to the test requests."""
@@ -86,10 +106,11 @@ class Rounds:
         if file.is_file():
             return
         cell, model = CELLS[name], str(self.bench.train(START))
-        watched = [self._share_good(model)]
+        learn = self._by_rewards if cell.method == "grpo" else self._by_pairs
+        watched, pairs = [self._share_good(model)], list[list[Path]]()
         for number in range(1, cell.rounds + 1):
-            pairs = [self._label(name, requests, number, model) for requests in CONSTITUTIONS]
-            model = self._learn(name, number, model, pairs)
+            pairs.append([self._label(name, requests, number, model) for requests in CONSTITUTIONS])
+            model = learn(name, number, model, pairs)
             watched.append(self._share_good(model))
         replies = draw_replies(model, self.bench.seed, "test", self.bench.held_out())
         file.write_text(json.dumps({"watched_good": watched, "replies": replies}, indent=0), "utf-8")
@@ -114,11 +135,18 @@ class Rounds:
         constitution = CONSTITUTIONS[requests]
         return label_share(self.base, run, lines[number - 1 :: rounds], constitution, self.bench.seed, policy)
 
-    def _learn(self, name: str, number: int, model: str, pairs: Iterable[Path]) -> str:
+    def _by_rewards(self, name: str, number: int, model: str, pairs: Sequence[Sequence[Path]]) -> str:
+        """The newest policy goes on, paid by reward models of all pairs so far; the KL is to SL-CAI."""
+        run, cell, bench = self.run(name, number), CELLS[name], self.paid
+        pays = bench.reward(run, [file for one in pairs for file in one], members=MEMBERS)
+        bench.learn(GRPO, run, model, pays, GRPO.steps // cell.rounds, self.bench.seed * cell.rounds + number)
+        return str(self.folder(name, number) / "model")
+
+    def _by_pairs(self, name: str, number: int, model: str, pairs: Sequence[Sequence[Path]]) -> str:
         """One epoch over the round's pairs, from the newest policy, which is also the reference."""
         cell = CELLS[name]
         given = {
-            "run": self.run(name, number), "model": model, "data": [str(file) for file in pairs],
+            "run": self.run(name, number), "model": model, "data": [str(file) for file in pairs[-1]],
             "seed": self.bench.seed * cell.rounds + number, "mixed_constitutions": True, "batch_size": 32,
             "micro_batch": 16, "eval_share": 0.0, "check_every": 1_000_000, **TRAININGS[cell.method].settings,
         }  # fmt: skip
@@ -193,6 +221,7 @@ def main() -> None:
     benches = {seed: Rounds(Bench.of(options.work, seed, sizes)) for seed in seeds}
     about = {**conditions(), "model": find_model(str(TINY)).fingerprint, "sizes": asdict(sizes)}
     about |= {"cells": {name: asdict(cell) for name, cell in CELLS.items()}, "constitutions": CONSTITUTIONS}
+    about |= {"grpo": asdict(GRPO), "reward_models": MEMBERS}
     for name in chosen:
         for seed, one in benches.items():
             one.make(name)
