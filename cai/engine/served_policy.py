@@ -17,7 +17,7 @@ from cai.engine.connections import Connections
 from cai.engine.files import ModelFiles, context_length, find_model
 from cai.engine.protocol import Completion, OptionScores, OptionsUnsupported, Sampling, Turn
 from cai.engine.render import ChatRenderer, end_ids
-from cai.engine.retry import Attempt, Patience, Retrier
+from cai.engine.retry import Attempt, Patience, Retrier, seconds_to_wait
 from cai.engine.served import refuse
 from cai.errors import EngineDown, InputError, Where
 from cai.records import Usage
@@ -134,7 +134,7 @@ class ServedPolicy:
         """The body of a response of status 200."""
         response = await self._server.post(f"{self._root}{path}", asked)
         if response.status != 200:
-            refuse(response.status, response.body)
+            refuse(response.status, response.body, limited_for=seconds_to_wait(response.retry_after))
         return response.body
 
 

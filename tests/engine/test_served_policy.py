@@ -26,7 +26,10 @@ ASKED = (Turn("user", "Hello"),)
 
 
 class Server:
-    """Answers as vLLM does where it is asked for token ids; `broken` paths answer with the status given, 0 is never."""
+    """Answers as vLLM does where it is asked for token ids; `broken` paths answer with the status given, 0 is never.
+
+    Whoever gets status 429 is told to wait more than an hour.
+    """
 
     def __init__(self, choice: dict[str, Any], broken: dict[str, int]) -> None:
         self.choice, self.broken = choice, broken
@@ -62,6 +65,8 @@ def serving(choice: dict[str, Any] | None = None, **broken: int) -> Iterator[tup
             body = json.dumps(content).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
+            if status == 429:
+                self.send_header("Retry-After", "4000")
             self.end_headers()
             self.wfile.write(body)
 
@@ -131,6 +136,14 @@ def test_a_server_that_goes_wrong_later_stops_the_run() -> None:
         server.broken["/collective_rpc"] = 500
         with pytest.raises(EngineDown, match="did not take the new weights: status 500"):
             asyncio.run(engine.update_weights([("a", torch.ones(1))]))
+
+
+def test_a_server_that_asks_for_a_long_wait_stops_the_run() -> None:
+    with serving() as (server, spec):
+        engine = open_served_policy(spec, str(TINY))
+        server.broken["/v1/completions"] = 429
+        with pytest.raises(EngineDown, match="wait 4000 s"):
+            asyncio.run(engine.generate(ASKED, Sampling(7)))
 
 
 def test_a_server_that_never_takes_the_weights_stops_the_run() -> None:
