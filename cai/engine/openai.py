@@ -46,6 +46,15 @@ def check_server(settings: OpenAISettings) -> tuple[str, str]:
     return host, key
 
 
+def headers(base_url: str, key: str) -> dict[str, str]:
+    """What every request carries: the key, and for OpenAI itself whom to charge, where the environment says so."""
+    found = {"Authorization": f"Bearer {key}"} if key else {}
+    if (urlsplit(base_url).hostname or "").endswith("openai.com"):
+        named = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
+        found |= {header: told for header, name in named.items() if (told := os.environ.get(name, "").strip())}
+    return found
+
+
 class OpenAIEngine:
     """Asks one served model. The reply to equal arguments is as repeatable as the server makes it."""
 
@@ -63,7 +72,7 @@ class OpenAIEngine:
         self._settings, self._key, self._renderer = settings, key, renderer
         self._agreement: asyncio.Task[None] | None = None
         self._root = settings.base_url.rstrip("/")
-        self._server = Connections(self._root, {"Authorization": f"Bearer {key}"} if key else {})
+        self._server = Connections(self._root, headers(settings.base_url, key))
         self._retrier = Retrier(Patience.of(settings))
 
     def count_tokens(self, turns: tuple[Turn, ...], prefill: str = "") -> int:

@@ -14,7 +14,7 @@ import pytest
 
 from cai.config.engine import EngineSettings, OpenAISettings
 from cai.engine import ContextTooLong, EngineDown, OptionsUnsupported, RecordFault, Sampling, Turn
-from cai.engine.openai import OpenAIEngine, check_server, open_openai
+from cai.engine.openai import OpenAIEngine, check_server, headers, open_openai
 from cai.engine.retry import seconds_to_wait
 from cai.errors import InputError
 from tests.engine.fake_server import BEHAVIOURS, FakeServer, answer, running
@@ -112,6 +112,15 @@ def test_it_sends_what_was_asked_and_reads_what_came() -> None:
         assert fake.headers[0]["authorization"] == f"Bearer {KEY}"
 
     with_server(lambda number, content: echo(content), work)
+
+
+def test_openai_alone_is_told_whom_to_charge(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1 ")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "")
+    own = {"Authorization": "Bearer k"}
+    assert headers("https://api.openai.com/v1", "k") == {**own, "OpenAI-Organization": "org-1"}
+    assert headers("https://other.example/v1", "k") == own
+    assert headers("http://localhost:8000/v1", "") == {}
 
 
 def test_the_conversation_with_the_most_turns_is_asked_to_go_first() -> None:
