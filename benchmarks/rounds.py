@@ -57,6 +57,13 @@ class Cell:
 
     method: str
     rounds: int
+    first_of: int = 1
+    """Where one round has the first round's labels alone: of how many."""
+
+    @property
+    def parts(self) -> int:
+        """Over how many rounds the requests are dealt out."""
+        return self.rounds * self.first_of
 
 
 CELLS = {
@@ -68,6 +75,7 @@ CELLS = {
     "dpo-3": Cell("dpo", 3),
     "grpo": Cell("grpo", 1),
     "grpo-2": Cell("grpo", 2),
+    "grpo-first": Cell("grpo", 1, first_of=2),
 }
 GRPO, MEMBERS = Paid("grpo", "rounds", 0.1, steps=56), 4
 """Numbers of GRPO, and how many reward models pay it their mean: the validation split's choice."""
@@ -128,12 +136,12 @@ class Rounds:
         return sum(Read(seed, p, read(p, text)).good for p, text in zip(asked, replies, strict=True)) / len(asked)
 
     def _label(self, name: str, requests: str, number: int, policy: str) -> Path:
-        """The judge's labels of a round's share of the requests; all cells of as many rounds share their first."""
-        rounds = CELLS[name].rounds
-        run = f"{self.run(name, number) if number > 1 else f'first-of-{rounds}'}-{requests}"
+        """The judge's labels of a round's share of the requests; cells with as many shares have the first in common."""
+        parts = CELLS[name].parts
+        run = f"{self.run(name, number) if number > 1 else f'first-of-{parts}'}-{requests}"
         lines = self.bench.requests(requests).read_text("utf-8").splitlines(keepends=True)
         constitution = CONSTITUTIONS[requests]
-        return label_share(self.base, run, lines[number - 1 :: rounds], constitution, self.bench.seed, policy)
+        return label_share(self.base, run, lines[number - 1 :: parts], constitution, self.bench.seed, policy)
 
     def _by_rewards(self, name: str, number: int, model: str, pairs: Sequence[Sequence[Path]]) -> str:
         """The newest policy goes on, paid by reward models of all pairs so far; the KL is to SL-CAI."""
@@ -157,6 +165,13 @@ class Rounds:
         return str(made)
 
 
+def one_round(name: str) -> list[str]:
+    """What rounds are compared with: one round of as many labels, and one with the first round's alone."""
+    cell = CELLS[name]
+    same = [other for other, one in CELLS.items() if one.rounds == 1 and one.method == cell.method]
+    return [other for other in same if CELLS[other].first_of in (1, cell.rounds)] if cell.rounds > 1 else []
+
+
 def summary(benches: Mapping[int, Rounds]) -> dict[str, Any]:
     """Shares, by seed and pooled, paired changes beside one round and SL-CAI, and whether rounds are better."""
     read_by, watched = defaultdict[str, dict[int, list[Read]]](dict), defaultdict[str, dict[int, Any]](dict)
@@ -168,19 +183,19 @@ def summary(benches: Mapping[int, Rounds]) -> dict[str, Any]:
                 read_by[name][seed] = readings(one.bench, kept["replies"])
                 watched[name][seed] = kept["watched_good"]
     against = defaultdict[str, dict[str, Any]](dict)
-    for name, cell in CELLS.items():
-        for other in dict.fromkeys((START, cell.method)):
-            both = [seed for seed in read_by[name] if seed in read_by[other]] if name != other else []
+    for name in CELLS:
+        for other in (START, *one_round(name)):
+            both = [seed for seed in read_by[name] if seed in read_by[other]]
             if both:
                 rows, base = ([r for seed in both for r in read_by[which][seed]] for which in (name, other))
                 against[name][other] = versus(rows, base)
-    compared = [name for name, cell in CELLS.items() if cell.rounds > 1 and cell.method in against[name]]
-    found = [against[name][CELLS[name].method]["good"] for name in compared]
+    compared = [(name, other) for name in CELLS for other in one_round(name) if other in against[name]]
+    found = [against[name][other]["good"] for name, other in compared]
     corrected = holm([one["p"] for one in found]) if found else []
     goals = [
-        {"claim": f"{name} less {CELLS[name].method}: good", "goal": "> 0", "found": f"{told(one)}, Holm p = {p:.4f}",
+        {"claim": f"{name} less {other}: good", "goal": "> 0", "found": f"{told(one)}, Holm p = {p:.4f}",
          "met": one["low"] > 0 and p < 0.05}
-        for name, one, p in zip(compared, found, corrected, strict=True)
+        for (name, other), one, p in zip(compared, found, corrected, strict=True)
     ]  # fmt: skip
     by_seed = {name: {seed: shares(rows) for seed, rows in by.items()} for name, by in read_by.items() if by}
     pooled = {name: shares([r for rows in by.values() for r in rows]) for name, by in read_by.items() if by}
