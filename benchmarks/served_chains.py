@@ -144,7 +144,7 @@ def server(load: Load) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     flags = f"--port {port} --dtype {load.dtype} --block-size 32 --max-model-len {CONTEXT} --enforce-eager"
-    flags += " --enable-prompt-tokens-details --disable-log-stats --scheduling-policy priority --max-num-seqs 256"
+    flags += " --enable-prompt-tokens-details --disable-log-stats --scheduling-policy priority"
     # A seeded request in chunks ends the CPU build (docs/engines.md).
     flags += f" --no-enable-chunked-prefill --max-num-batched-tokens {CONTEXT}"
     flags += f" --kv-cache-memory-bytes {int(load.cache_gib * 2**30)}"
