@@ -7,9 +7,10 @@
 one coroutine a dialogue; draft, critique and revision as further turns of one chat that begins with 24 few-shot
 messages; the whole chat rendered to text and sent for each turn, at most 500 requests at a time; each reply tokenised
 once more to count it. Ours is the stage of `cai critique` with the same four examples (24 messages), one round, journal
-on disk: once through the `openai` engine, once with vLLM in this process. All draw the same number of tokens a reply
-from the same random model, with a KV cache of --cache GiB. With --url a server that runs already is asked; its
-processor time is then not counted. The gather's draft has the few-shots before it, ours has not: see docs/engines.md.
+on disk: once through the `openai` engine, which tells the server what goes first, once with vLLM in this process. All
+draw the same number of tokens a reply from the same random model, with a KV cache of --cache GiB. With --url a server
+that runs already is asked; its processor time is then not counted. The gather's draft has the few-shots before it, ours
+has not: see docs/engines.md.
 """
 
 from __future__ import annotations
