@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.rl_table import CELLS, LENGTH_BIAS, UPDATES, Cell, RLSizes
-from benchmarks.training_cells import BASE, PLAIN, RED, REPLY_TOKENS, Bench, draw_replies, label_share
+from benchmarks.training_cells import BASE, RED, REPLY_TOKENS, Bench, draw_replies, half_red, label_share
 from benchmarks.training_table import DATA, HARMLESS_PAIRS, PAIRS, TRAININGS
 from cai.cli import rl_job, rl_work
 from cai.cli.train_job import prepare_training, train_job
@@ -105,8 +105,7 @@ class RLBench:
 
     def watched(self) -> list[Prompt]:
         """Validation requests of the evaluations: half of them red-team."""
-        half, seed = self.sizes.watched // 2, self.bench.seed
-        return [*prompts("validation", half, seed, RED), *prompts("validation", half, seed, PLAIN)]
+        return half_red("validation", self.sizes.watched, self.bench.seed)
 
     def _steps(self, cell: Cell) -> int:
         return cell.steps or self.sizes.steps
@@ -116,8 +115,7 @@ class RLBench:
         count, seed = self._steps(cell) * self.sizes.prompts, self.bench.seed
         if cell.pays == "harmless":
             return self._file(f"learn-red-{count}", prompts("train", count, seed, RED))
-        halves = (prompts("train", count // 2, seed, kinds) for kinds in (RED, PLAIN))
-        return self._file(f"learn-{count}", [prompt for half in halves for prompt in half])
+        return self._file(f"learn-{count}", half_red("train", count, seed))
 
     def _labels(self) -> str:
         self.bench.train(REWARD)

@@ -30,7 +30,7 @@ from benchmarks.conditions import conditions, write_results
 from benchmarks.rl_cells import START, RLBench
 from benchmarks.rl_table import UPDATES, RLSizes
 from benchmarks.rl_table import Cell as Paid
-from benchmarks.training_cells import BASE, PLAIN, RED, Bench, Sizes, draw_replies, label_share
+from benchmarks.training_cells import BASE, Bench, Sizes, draw_replies, half_red, label_share
 from benchmarks.training_table import TRAININGS
 from benchmarks.training_truth import SHOWN, Read, readings, shares, told, versus
 from cai.cli.train_job import prepare_training, train_job
@@ -40,7 +40,6 @@ from cai.measures.intervals import holm
 from cai.seeds import content_id
 from cai.testbed import TINY
 from cai.testbed.oracle import read
-from cai.testbed.world import prompts
 
 CONSTITUTIONS = {"red_pairs": "harmless-only", "plain_pairs": "helpful-honest"}
 """Which requests are judged by what; the names are those of `Sizes`."""
@@ -130,8 +129,8 @@ class Rounds:
 
     def _share_good(self, model: str) -> float:
         """On validation requests, by the oracle; nothing is trained or chosen by it."""
-        half, seed = WATCHED // 2, self.bench.seed
-        asked = [*prompts("validation", half, seed, RED), *prompts("validation", half, seed, PLAIN)]
+        seed = self.bench.seed
+        asked = half_red("validation", WATCHED, seed)
         replies = draw_replies(model, seed, "watch", asked)
         return sum(Read(seed, p, read(p, text)).good for p, text in zip(asked, replies, strict=True)) / len(asked)
 

@@ -174,6 +174,11 @@ class Bench:
         return json.loads(file.read_text("utf-8"))
 
 
+def half_red(split: Literal["train", "validation"], count: int, seed: int) -> list[Prompt]:
+    """Requests of a split, half of them red-team and these first."""
+    return [prompt for kinds in (RED, PLAIN) for prompt in prompts(split, count // 2, seed, kinds)]
+
+
 def draw_replies(model: str, seed: int, draw: str, asked: Sequence[Prompt]) -> list[str]:
     """One reply a request at temperature 1; a request of a seed and a draw has the same seed with every model."""
     engine = open_engine(EngineSettings(model=model))

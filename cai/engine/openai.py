@@ -41,7 +41,7 @@ def check_server(settings: OpenAISettings) -> tuple[str, str]:
     host, key = _check_address(settings.base_url), os.environ.get(settings.key_variable, "").strip()
     if not key.isprintable():
         raise InputError(f"the key in {settings.key_variable} has a line break within", "set the variable to the key")
-    if not key and host.endswith("openai.com"):
+    if not key and _is_openai(settings.base_url):
         raise InputError(f"{host} needs a key", f"set the environment variable {settings.key_variable}")
     return host, key
 
@@ -49,7 +49,7 @@ def check_server(settings: OpenAISettings) -> tuple[str, str]:
 def headers(base_url: str, key: str) -> dict[str, str]:
     """What every request carries: the key, and for OpenAI itself whom to charge, where the environment says so."""
     found = {"Authorization": f"Bearer {key}"} if key else {}
-    if (urlsplit(base_url).hostname or "").endswith("openai.com"):
+    if _is_openai(base_url):
         named = {"OpenAI-Organization": "OPENAI_ORG_ID", "OpenAI-Project": "OPENAI_PROJECT_ID"}
         found |= {header: told for header, name in named.items() if (told := os.environ.get(name, "").strip())}
     return found
@@ -178,6 +178,10 @@ def _check_address(base_url: str) -> str:
     if parts.username or parts.password:
         raise InputError("engine.openai.base_url holds a password", "give the key by the environment variable")
     return parts.hostname if parts.port is None else f"{parts.hostname}:{parts.port}"
+
+
+def _is_openai(base_url: str) -> bool:
+    return (urlsplit(base_url).hostname or "").endswith("openai.com")
 
 
 def _is_local(host: str) -> bool:
