@@ -194,7 +194,8 @@ def test_a_broken_family_is_reported_once_and_hides_nothing(tmp_path: Path) -> N
     assert problems(tmp_path, "name: x\nuse: [tone/a, tone/b, no-spying, honesty/no-spying]\n") == [
         "c.yaml:2:23: use[2]: there is no family `no-spying`; did you mean `privacy/no-spying`?",
         "c.yaml:2:34: use[3]: the family `honesty` has no principle `no-spying`; did you mean `privacy/no-spying`?",
-        "principles/tone.yaml:2:13: principles: must be a list, not `3`; start each item with `- `",
+        "principles/tone.yaml:2:13: principles: must be a list, not `3`; "
+        "write [one, two], or start each item with `- `",
     ]
 
 

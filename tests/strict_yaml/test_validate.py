@@ -72,7 +72,10 @@ def test_a_part_of_a_document_is_validated_with_places_of_the_whole() -> None:
         ),
         ("name: x\nmode: fsat", "f:2:7: mode: `fsat` is not an option here; did you mean `fast`?"),
         ("name: x\nmode: 7", "f:2:7: mode: `7` is not an option here; write one of fast, slow"),
-        ("name: x\nitems: a", "f:2:8: items: must be a list, not the text `a`; start each item with `- `"),
+        (
+            "name: x\nitems: a",
+            "f:2:8: items: must be a list, not the text `a`; write [one, two], or start each item with `- `",
+        ),
         ("name: x\nitems: [4]", "f:2:9: items[0]: must be text or a mapping, not `4`; write one of these"),
         ("name: x\nitems: [{}]", "f:2:9: items[0]: the key `judge` is missing; add `judge:`"),
         ("name: x\nmaybe: 4", "f:2:8: maybe: must be a mapping, not `4`; write it as `key: value` lines"),
