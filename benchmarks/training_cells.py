@@ -199,8 +199,13 @@ def draw_replies(model: str, seed: int, draw: str, asked: Sequence[Prompt]) -> l
     return asyncio.run(drawn())
 
 
-def label_share(base: Path, run: str, lines: Sequence[str], constitution: str, seed: int, policy: str) -> Path:
-    """Pairs of a policy's replies to these requests (lines of JSONL), judged by the tiny model; kept in `base`."""
+def label_share(
+    base: Path, run: str, lines: Sequence[str], constitution: str, seed: int, policy: str, **how: object
+) -> Path:
+    """Pairs of a policy's replies to these requests (lines of JSONL), judged by the tiny model; kept in `base`.
+
+    `how` is further settings of `cai label`.
+    """
     made = base / run / "pairs.parquet"
     if made.is_file():
         return made
@@ -210,7 +215,7 @@ def label_share(base: Path, run: str, lines: Sequence[str], constitution: str, s
     settings = LabelSettings.model_validate(
         {
             "constitution": constitution, "prompts": str(asked), "run": run, "seed": seed, "max_tokens": REPLY_TOKENS,
-            "samples": 2, "judges": (EngineSettings(),), "canaries": 0.0, "max_unread": 1.0,
+            "samples": 2, "judges": (EngineSettings(),), "canaries": 0.0, "max_unread": 1.0, **how,
         }
     )  # fmt: skip
     label_work.work(label_job.prepare(settings, EngineSettings(model=policy), base))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
+from cai.cli.label_choice import Choice, open_choice
 from cai.cli.label_sources import Source, open_source, prompts_of
 from cai.cli.prompts import Asked
 from cai.cli.terminal import one_line
@@ -37,6 +38,8 @@ class Job:
     constitution: Constitution
     asking: Asking
     combining: Combining
+    choice: Choice | None
+    """What narrows each prompt's replies down to two."""
     asked: Asked | None
     """Prompts to sample for; None where the replies are there already."""
     source: Source | None
@@ -81,11 +84,12 @@ def prepare(settings: LabelSettings, spec: EngineSettings, base: Path) -> Job:
         if asking.needs_logprobs and engine.kind == "openai" and engine.openai.top_logprobs == 0:
             what = f"judge {name} gives no log-probs, which mode {settings.mode} reads"
             raise InputError(what, "use --mode text", Where("engine.openai.top_logprobs"))
-    source = open_source(settings, base)
+    source, choice = open_source(settings, base), open_choice(settings)
     asked = None if source else prompts_of(settings)
     for engine in (*judges.values(), *((spec,) if asked else ())):
         check_engine(engine)
-    return Job(settings, spec, judges, constitution, asking, _combining(settings, constitution), asked, source, base)
+    combining = _combining(settings, constitution)
+    return Job(settings, spec, judges, constitution, asking, combining, choice, asked, source, base)
 
 
 def _check_settings(settings: LabelSettings) -> None:
@@ -164,9 +168,10 @@ def announce(job: Job) -> None:
 
 
 def tasks_of(job: Job, candidates: Iterable[Candidates]) -> Iterable[Task]:
-    """The tasks of all candidates, principles drawn."""
+    """The tasks of all candidates, narrowed down where that is asked for, principles drawn."""
     from cai.judge.draw import draw_principles
     from cai.judge.label import tasks
 
+    candidates = job.choice(candidates) if job.choice else candidates
     draw = draw_principles(job.constitution, job.settings.principles, job.settings.seed)
     return tasks(candidates, draw, canaries=job.settings.canaries, run_seed=job.settings.seed)

@@ -57,8 +57,10 @@ def _fingerprint(job: Job) -> str:
     from cai.judge.stage import SAMPLES
 
     if job.source:
-        return job.source.fingerprint
-    return f"{SAMPLES}, truncated too" if job.settings.keep_truncated else SAMPLES
+        found = job.source.fingerprint
+    else:
+        found = f"{SAMPLES}, truncated too" if job.settings.keep_truncated else SAMPLES
+    return f"{found}, best and worst by {job.choice.fingerprint}" if job.choice else found
 
 
 async def work_with(job: Job, policy: Engine | None, judges: list[Judge]) -> Outcome:

@@ -84,6 +84,8 @@ class Rounds:
             "column": "",
             "limit": None,
         }
+        if number > 1 and self.settings.candidates > 2:
+            ours |= {"samples": self.settings.candidates, "choose": str(self.round(number - 1) / "reward")}
         return given.model_copy(update=ours)
 
     def reward(self, number: int) -> TrainSettings:

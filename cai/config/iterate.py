@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cai.config.base import Seed, Settings
-from cai.config.methods import Preference, Reinforcement
+from cai.config.methods import PREFERENCE, Preference, Reinforcement
+from cai.strict_yaml.validate import Misfit
 
 
 class IterateSettings(Settings):
@@ -38,4 +39,18 @@ class IterateSettings(Settings):
         description="Share of the earlier rounds' labelled prompts that a round learns from as well; by default all "
         "for a reward model, none for a preference method.",
     )
+    candidates: int = Field(
+        default=2,
+        ge=2,
+        le=16,
+        description="Replies drawn a prompt from the second round on; the judge labels the best and the worst of them "
+        "by the last round's reward model. With 2 there is nothing to choose.",
+    )
     seed: Seed = Field(default=0, description="Seed of everything random; each round has its own from it.")
+
+    @model_validator(mode="after")
+    def _check_candidates(self) -> IterateSettings:
+        if self.candidates > 2 and self.method in PREFERENCE:
+            what = f"candidates are chosen by a reward model, and rounds of {self.method} have none"
+            raise Misfit(what, "leave it out, or use a method with a reward model, such as grpo")
+        return self

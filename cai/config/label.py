@@ -50,6 +50,8 @@ class LabelSettings(Settings):
     """Most tokens of a reply."""
     keep_truncated: bool = False
     """Judge sampled replies too that were cut at `max_tokens`: by default they are left out and counted."""
+    choose: str = ""
+    """Judge only two of each prompt's replies, the best and the worst by the reward model in this folder."""
     judges: tuple[EngineSettings, ...] = ()
     """The models that judge, where it is not the engine's."""
     mode: Mode = "logprob"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +91,13 @@ def _choose(rows: list[Samples], rewards: RewardModel, above: float | None) -> I
         for i in part:
             if (i == best) if above is None else values[i] >= above:
                 yield Choice(row.prompt, texts[i - part.start], values[i], spreads[i], mean, len(row.replies))
+
+
+def best_and_worst(prompt: Prompt, replies: Sequence[str], rewards: RewardModel) -> tuple[str, str]:
+    """Of at least two different replies those of the highest and the lowest mean reward, in their own order."""
+    order: list[int] = rewards([prompt], [replies]).mean_S.argsort().tolist()
+    first, second = sorted((order[0], order[-1]))
+    return replies[first], replies[second]
 
 
 def kl_bound(count: int) -> float:

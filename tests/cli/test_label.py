@@ -261,3 +261,18 @@ def test_a_run_held_by_another_process_and_one_made_otherwise_are_refused_before
         assert held.code == 3
     assert other.code == 2
     assert 'orders: "both" in the run, "one" now' in other.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["-k", "4", "label.choose=nowhere"], "there is no reward model in nowhere"),
+        (["label.choose=nowhere"], "label.choose: two replies a prompt leave nothing to choose; draw more"),
+        (["--pairs", "p.jsonl", "label.choose=nowhere"], "label.choose: pairs leave nothing to choose"),
+    ],
+)
+def test_a_choice_that_cannot_be_made_is_told_before_a_model_loads(words: list[str], told: str, tmp_path: Path) -> None:
+    write_pairs(tmp_path, 2)
+    ended = cai_here("label", *words, cwd=tmp_path)
+    assert ended.code == 2
+    assert told in ended.err

@@ -13,6 +13,10 @@ from cai.config import load_settings
 from cai.config.methods import REINFORCEMENT
 from cai.config.rl import RLSettings
 from cai.engine.files import find_model
+from cai.records import Label, Samples
+from cai.store.reader import Reader
+from cai.store.run import JOURNAL
+from cai.train.rewarding import RewardModel
 from cai.train.rl.methods import table
 from tests.cli.process import Ended, cai_here
 from tests.cli.random_model import random_model
@@ -182,6 +186,29 @@ def test_rounds_learn_from_growing_data_and_go_on_where_they_stopped(model: Path
     assert again.code == 0
     assert again.err.count("done before") == 6
     assert ended.out.endswith(again.out)
+
+
+def test_later_rounds_label_the_best_and_the_worst_by_the_last_rounds_reward_model(model: Path, tmp_path: Path) -> None:
+    ended = rounds(model, tmp_path, "label.samples=2", "candidates=4")
+    assert ended.code == 0, ended.err
+    folder = tmp_path / "runs/it/iterate"
+    rewards = RewardModel.load(folder / "round-1/reward")
+    reader = Reader(folder / "round-2" / JOURNAL)
+    labels = [row.body for row in reader.rows("label", Label) if row.body is not None]
+    drawn = {row.body.prompt.id: row.body for row in reader.rows("samples", Samples) if row.body is not None}
+    narrowed = [label for label in labels if label.left_out.get("unchosen")]
+    assert narrowed, "some prompt has more than two different replies"
+    for label in narrowed:
+        replies = tuple(dict.fromkeys(text for text in drawn[label.prompt.id].replies if text.strip()))
+        values = rewards([label.prompt], [replies]).mean_S
+        assert set(label.replies) == {replies[int(values.argmax())], replies[int(values.argmin())]}
+    first = [row.body for row in Reader(folder / "round-1" / JOURNAL).rows("samples", Samples)]
+    assert all(body is not None and len(body.replies) == 2 for body in first), "there was no reward model yet"
+    again = rounds(model, tmp_path, "label.samples=2", "candidates=4")
+    assert again.err.count("done before") == 6
+    refused = rounds(model, tmp_path, "candidates=4", "method=ipo")
+    assert refused.code == 2
+    assert "candidates are chosen by a reward model, and rounds of ipo have none" in refused.err
 
 
 def test_rounds_of_a_preference_method_learn_the_newest_policys_pairs(model: Path, tmp_path: Path) -> None:

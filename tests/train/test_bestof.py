@@ -14,7 +14,7 @@ from cai.engine.protocol import Sampling
 from cai.engine.scripted import ScriptedEngine
 from cai.records import Message, Prompt, Samples
 from cai.testbed.world import prompts
-from cai.train.bestof import choose, draw, kl_bound, rows_of, schema
+from cai.train.bestof import best_and_worst, choose, draw, kl_bound, rows_of, schema
 from cai.train.examples import read_examples
 from cai.train.rewarding import MEAN, STD, RewardModel, length_bias
 from tests.cli.process import cai_here
@@ -54,6 +54,13 @@ def test_the_best_reply_of_each_prompt_is_kept(rewards: RewardModel) -> None:
     assert chosen[0].mean == pytest.approx(scores[0].mean().item(), abs=1e-5)
     assert chosen[0].spread > 0
     assert [c.drawn for c in chosen] == [3, 2]
+
+
+def test_the_best_and_the_worst_reply_are_told_in_their_own_order(rewards: RewardModel) -> None:
+    replies = ("go", "no thanks", "bake bread please", "yes")
+    values = rewards([PROMPTS[0]], [replies]).mean_S
+    ends = sorted((int(values.argmin()), int(values.argmax())))
+    assert best_and_worst(PROMPTS[0], replies, rewards) == (replies[ends[0]], replies[ends[1]])
 
 
 def test_a_threshold_keeps_every_different_reply_above_it(rewards: RewardModel) -> None:
