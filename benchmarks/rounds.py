@@ -20,7 +20,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,12 +58,8 @@ class Cell:
     rounds: int
     first_of: int = 1
     """Where one round has the first round's labels alone: of how many."""
-    steps: int = 56
-    """Of GRPO, over all rounds."""
     principles: Literal["random", "all"] = "random"
     """Whether a label is one principle's word, drawn for each request, or the mean of all."""
-    candidates: int = 2
-    """Replies drawn from the second round on; the last round's reward models pick the two that are labelled."""
 
     @property
     def parts(self) -> int:
@@ -81,6 +77,9 @@ CELLS = {
     "grpo": Cell("grpo", 1),
     "grpo-2": Cell("grpo", 2),
     "grpo-first": Cell("grpo", 1, first_of=2),
+    "grpo-all": Cell("grpo", 1, principles="all"),
+    "ipo-all": Cell("ipo", 1, principles="all"),
+    "ipo-all-6": Cell("ipo", 6, principles="all"),
 }
 GRPO, MEMBERS = Paid("grpo", "rounds", 0.1, steps=56), 4
 """Numbers of GRPO, and how many reward models pay it their mean: the validation split's choice."""
@@ -106,8 +105,6 @@ class Rounds:
         """The run of one round of a cell, with a hash of its training's numbers."""
         method = CELLS[name].method
         own = (GRPO, UPDATES["grpo"], TRAININGS["reward"], MEMBERS) if method == "grpo" else TRAININGS[method]
-        if CELLS[name].principles == "all":
-            own = (own, CELLS[name])
         return f"{name}-{content_id(repr(own))[:8]}-{number}"
 
     def folder(self, name: str, number: int) -> Path:
@@ -148,17 +145,14 @@ class Rounds:
         first = f"first-of-{cell.parts}" + ("-all" if cell.principles == "all" else "")
         run = f"{self.run(name, number) if number > 1 else first}-{requests}"
         share = self.bench.requests(requests).read_text("utf-8").splitlines(keepends=True)[number - 1 :: cell.parts]
-        how: dict[str, object] = {"principles": cell.principles}
-        if number > 1 and cell.candidates > 2:
-            how |= {"samples": cell.candidates, "choose": str(self.paid.base / self.run(name, number - 1) / "reward")}
-        return label_share(self.base, run, share, CONSTITUTIONS[requests], self.bench.seed, policy, **how)
+        by, seed = CONSTITUTIONS[requests], self.bench.seed
+        return label_share(self.base, run, share, by, seed, policy, principles=cell.principles)
 
     def _by_rewards(self, name: str, number: int, model: str, pairs: Sequence[Sequence[Path]]) -> str:
         """The newest policy goes on, paid by reward models of all pairs so far; the KL is to SL-CAI."""
         run, cell, bench = self.run(name, number), CELLS[name], self.paid
         pays = bench.reward(run, [file for one in pairs for file in one], members=MEMBERS)
-        grpo, seed = replace(GRPO, steps=cell.steps), self.bench.seed * cell.rounds + number
-        bench.learn(grpo, run, model, pays, cell.steps // cell.rounds, seed)
+        bench.learn(GRPO, run, model, pays, GRPO.steps // cell.rounds, self.bench.seed * cell.rounds + number)
         return str(self.folder(name, number) / "model")
 
     def _by_pairs(self, name: str, number: int, model: str, pairs: Sequence[Sequence[Path]]) -> str:
@@ -179,8 +173,8 @@ class Rounds:
 def one_round(name: str) -> list[str]:
     """What rounds are compared with: one round of as many labels, and one with the first round's alone."""
     cell = CELLS[name]
-    alike = (cell.method, cell.steps, cell.principles)
-    same = [o for o, one in CELLS.items() if one.rounds == 1 and (one.method, one.steps, one.principles) == alike]
+    alike = (cell.method, cell.principles)
+    same = [other for other, one in CELLS.items() if one.rounds == 1 and (one.method, one.principles) == alike]
     return [other for other in same if CELLS[other].first_of in (1, cell.rounds)] if cell.rounds > 1 else []
 
 

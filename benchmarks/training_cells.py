@@ -22,7 +22,7 @@ from cai.cli.engines import open_engine
 from cai.cli.train_job import prepare_training, train_job
 from cai.config.critique import CritiqueSettings
 from cai.config.engine import EngineSettings
-from cai.config.label import LabelSettings
+from cai.config.label import LabelSettings, Principles
 from cai.config.train import TrainSettings
 from cai.engine.files import find_model
 from cai.engine.protocol import Sampling, Turn
@@ -200,12 +200,15 @@ def draw_replies(model: str, seed: int, draw: str, asked: Sequence[Prompt]) -> l
 
 
 def label_share(
-    base: Path, run: str, lines: Sequence[str], constitution: str, seed: int, policy: str, **how: object
+    base: Path,
+    run: str,
+    lines: Sequence[str],
+    constitution: str,
+    seed: int,
+    policy: str,
+    principles: Principles = "random",
 ) -> Path:
-    """Pairs of a policy's replies to these requests (lines of JSONL), judged by the tiny model; kept in `base`.
-
-    `how` is further settings of `cai label`.
-    """
+    """Pairs of a policy's replies to these requests (lines of JSONL), judged by the tiny model; kept in `base`."""
     made = base / run / "pairs.parquet"
     if made.is_file():
         return made
@@ -215,7 +218,8 @@ def label_share(
     settings = LabelSettings.model_validate(
         {
             "constitution": constitution, "prompts": str(asked), "run": run, "seed": seed, "max_tokens": REPLY_TOKENS,
-            "samples": 2, "judges": (EngineSettings(),), "canaries": 0.0, "max_unread": 1.0, **how,
+            "samples": 2, "judges": (EngineSettings(),), "canaries": 0.0, "max_unread": 1.0,
+            "principles": principles,
         }
     )  # fmt: skip
     label_work.work(label_job.prepare(settings, EngineSettings(model=policy), base))
