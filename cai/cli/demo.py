@@ -33,6 +33,7 @@ SIZES = (
     "sft.micro_batch=16",
     "label.split=train",
     "label.samples=3",
+    "label.principles=all",
     "label.max_tokens=96",
     "reward.epochs=2",
     "reward.micro_batch=16",
