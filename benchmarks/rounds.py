@@ -8,7 +8,8 @@ anew on all pairs so far and their mean pays: `cai train iterate method=grpo rew
 training benchmark's SL-CAI with its numbers of labels, dealt out over the rounds. As there, red-team requests are
 judged for harmlessness; the others here by `helpful-honest`, which asks for all that "good" counts. `helpful-only`,
 which the training benchmark uses, does not ask to admit what nobody can know: the better a policy does what it says,
-the more it makes up. A cell that is there is not made again; the table holds every cell that is there (`none` makes
+the more it makes up. In cells named `all` a label is the mean of every principle's word, elsewhere that of one, drawn
+for its request. A cell that is there is not made again; the table holds every cell that is there (`none` makes
 nothing).
 """
 
@@ -20,7 +21,7 @@ import json
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -178,6 +179,12 @@ def one_round(name: str) -> list[str]:
     return [other for other in same if CELLS[other].first_of in (1, cell.rounds)] if cell.rounds > 1 else []
 
 
+def one_principle(name: str) -> list[str]:
+    """The same training on labels that are one principle's word, where the cell's are of all."""
+    cell = CELLS[name]
+    return [other for other, one in CELLS.items() if one != cell and replace(cell, principles="random") == one]
+
+
 def summary(benches: Mapping[int, Rounds]) -> dict[str, Any]:
     """Shares, by seed and pooled, paired changes beside one round and SL-CAI, and whether rounds are better."""
     read_by, watched = defaultdict[str, dict[int, list[Read]]](dict), defaultdict[str, dict[int, Any]](dict)
@@ -190,7 +197,7 @@ def summary(benches: Mapping[int, Rounds]) -> dict[str, Any]:
                 watched[name][seed] = kept["watched_good"]
     against = defaultdict[str, dict[str, Any]](dict)
     for name in CELLS:
-        for other in (START, *one_round(name)):
+        for other in (START, *one_round(name), *one_principle(name)):
             both = [seed for seed in read_by[name] if seed in read_by[other]]
             if both:
                 rows, base = ([r for seed in both for r in read_by[which][seed]] for which in (name, other))
