@@ -172,6 +172,6 @@ def tasks_of(job: Job, candidates: Iterable[Candidates]) -> Iterable[Task]:
     from cai.judge.draw import draw_principles
     from cai.judge.label import tasks
 
-    candidates = job.choice(candidates) if job.choice else candidates
+    narrow = job.choice.load() if job.choice else None
     draw = draw_principles(job.constitution, job.settings.principles, job.settings.seed)
-    return tasks(candidates, draw, canaries=job.settings.canaries, run_seed=job.settings.seed)
+    return tasks(candidates, draw, canaries=job.settings.canaries, run_seed=job.settings.seed, narrow=narrow)

@@ -146,14 +146,11 @@ def _check_paid(paid: Sequence[str], settings: RLSettings, constitution: Constit
 
 def _fingerprint(source: str) -> str:
     """A reward model by its files, whatever its folder is called; any other source by its name."""
-    from cai.engine.files import find_model
-    from cai.seeds import content_id
-
     if not Path(source).is_dir():
         return source
-    from cai.train.rewarding import member_folders
+    from cai.train.rewarding import reward_fingerprint
 
-    return content_id("rewards", [find_model(str(place)).fingerprint for place in member_folders(Path(source))])
+    return reward_fingerprint(Path(source))
 
 
 def _judge_id(spec: EngineSettings) -> str:

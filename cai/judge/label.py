@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -19,6 +19,8 @@ from cai.judge.whole import Asked, ask_lists, ask_scores
 from cai.records import Comparison, Label, Prompt, Usage, Verdict
 from cai.seeds import content_id, seed_for
 
+Narrow = Callable[[Prompt, tuple[str, ...]], tuple[str, ...]]
+"""Which of a prompt's different replies are judged, where there are more than two."""
 SURE_CANARIES = 8
 """The first so many prompts of a run always meet a canary, so that every run measures some."""
 
@@ -74,12 +76,15 @@ class Candidates:
     left_out: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
-def tasks(candidates: Iterable[Candidates], draw: Draw, *, canaries: float, run_seed: int) -> Iterator[Task]:
-    """A task per candidate set, in order: equal replies once, principles drawn, canaries chosen."""
+def tasks(
+    candidates: Iterable[Candidates], draw: Draw, *, canaries: float, run_seed: int, narrow: Narrow | None = None
+) -> Iterator[Task]:
+    """A task per candidate set, in order: equal replies once, narrowed down, principles drawn, canaries chosen."""
     for position, given in enumerate(candidates):
         chance = Random(seed_for(run_seed, "canary", given.prompt.id)).random()
-        replies = tuple(dict.fromkeys(given.replies))
-        same = len(given.replies) - len(replies)
+        different = tuple(dict.fromkeys(given.replies))
+        replies = narrow(given.prompt, different) if narrow and len(different) > 2 else different
+        fewer = {"identical": len(given.replies) - len(different), "unchosen": len(different) - len(replies)}
         yield Task(
             prompt=given.prompt,
             replies=replies,
@@ -87,7 +92,7 @@ def tasks(candidates: Iterable[Candidates], draw: Draw, *, canaries: float, run_
             provenance=given.provenance,
             policy=given.policy,
             canary=canaries > 0.0 and (position < SURE_CANARIES or chance < canaries),
-            left_out={**given.left_out, **({"identical": same} if same else {})},
+            left_out={**given.left_out, **{why: count for why, count in fewer.items() if count}},
         )
 
 

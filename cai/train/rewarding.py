@@ -14,6 +14,7 @@ from cai.engine.files import find_model
 from cai.engine.vllm_reward import VllmReward
 from cai.errors import InputError
 from cai.records import Prompt
+from cai.seeds import content_id
 from cai.train.batches import Attention
 from cai.train.collate import Collator, reward_inputs
 from cai.train.examples import Example
@@ -137,6 +138,11 @@ def member_folders(folder: Path) -> list[Path]:
         if found:
             return found
     raise InputError(f"there is no reward model in {folder}", "give a run that `cai train reward` has finished")
+
+
+def reward_fingerprint(folder: Path) -> str:
+    """A reward model or ensemble by its files, whatever its folder is called. Raises InputError where there is none."""
+    return content_id("rewards", [find_model(str(place)).fingerprint for place in member_folders(folder)])
 
 
 @torch.no_grad()
